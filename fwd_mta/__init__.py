@@ -1,0 +1,21 @@
+"""fwd_mta, a mail transfer agent on Twisted.
+
+The rooms, in reading order. The lower half knows what mail is and decides; it does
+no I/O and never imports Twisted. The upper half follows the message.
+
+    mail        what mail is: frozen nouns, address and header grammar
+    smtp        what the bytes mean: the wire's grammar, both ways
+    rules       what we decide: pure functions of nouns, time and chance
+    interfaces  the seams, as typing Protocols
+    events      what is logged and counted, and the only fields that may be
+    net         how bytes move: clocks, sockets, disk, threads, TLS
+    inbound     how mail comes in
+    queue       how mail waits
+    outbound    how mail goes out
+    world       the world in memory: twins of the seams, for demo, simulation and tests
+    config      TOML to nouns
+    admin       the control socket, the `fwdmta` command, the demo
+    service     the composition root: the only file that knows every room
+
+`docs/walk.md` follows one message through them.
+"""

@@ -1,0 +1,84 @@
+"""The events we log and count, and the only fields that may be logged (P8).
+
+Each event is a frozen dataclass; its fields are all that a log line can hold. No
+content, no secret, no subject has a field here. Five events a message at most.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message is durable and was answered 250."""
+
+    id: str
+    account: str
+    client: str
+    sender: str
+    recipients: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A client was told no; `reply` is our own text, `where` the verb."""
+
+    client: str
+    account: str
+    where: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One recipient's result of one attempt; `next_at` 0 when there is none."""
+
+    id: str
+    recipient: str
+    host: str
+    tls: str
+    state: str
+    reply: str
+    category: str
+    rule: str
+    next_at: float
+    in_doubt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A notice about a message is durably in the queue."""
+
+    id: str
+    notice: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A message has no recipient left that waits."""
+
+    id: str
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something of ours is not as it should be; `what` says it, `cure` what to do."""
+
+    where: str
+    what: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The server starts, reloads, drains or stops."""
+
+    what: str
+
+
+Event = Accepted | Refused | Attempted | Notified | Finished | Trouble | Lifecycle
+Emit = Callable[[Event], None]

@@ -1,0 +1,379 @@
+"""The seams: what each room needs of the world, as typing Protocols.
+
+Real things are in `net`, `inbound`, `queue`, `outbound`; twins in `world` pass the same
+contract tests. Timers run on Twisted's `IReactorTime`; dates on `WallClock`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol
+
+from fwd_mta.mail.account import Account
+from fwd_mta.mail.entry import Attempt, EntryFilter, QueueEntry, Step
+from fwd_mta.mail.envelope import Envelope, Recipient
+from fwd_mta.mail.message import Body, Message
+from fwd_mta.mail.route import CannotSay, Destination, Exchanger, Found, NoSuchName
+from fwd_mta.mail.session import Session
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+# Clocks, chance, threads
+
+
+class WallClock(Protocol):
+    """Dates, due times and expiry."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+
+class Entropy(Protocol):
+    """Chance: ids, salts, boundaries, jitter."""
+
+    def random(self) -> float:
+        """Give a number in [0, 1)."""
+
+    def octets(self, count: int) -> bytes:
+        """Give unpredictable octets."""
+
+
+class Worker(Protocol):
+    """One or more named threads for blocking work.
+
+    A job takes frozen values and returns one; it never touches what the reactor owns.
+    """
+
+    def run(self, job: Callable[[], T]) -> Deferred[T]:
+        """Run the job off the reactor thread; fires on the reactor thread."""
+
+
+# Disk
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What is left of a file system."""
+
+    octets: int
+    inodes: int
+
+
+class DiskFile(Protocol):
+    """An open file. Every method may raise OSError; a short write raises it too."""
+
+    def append(self, data: bytes) -> None:
+        """Write at the end."""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write at an offset."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Give up to `length` octets from `offset`; empty at the end."""
+
+    def size(self) -> int:
+        """Octets in the file."""
+
+    def sync(self) -> None:
+        """Return when the file's data and size are on stable storage."""
+
+    def close(self) -> None:
+        """Release the descriptor."""
+
+
+class Disk(Protocol):
+    """The few file-system calls the store makes; all blocking, all may raise OSError.
+
+    Paths are absolute text. A name is durable only after `sync_directory` of its
+    directory, content only after `sync` of its file.
+    """
+
+    def create(self, path: str) -> DiskFile:
+        """Make a new file, 0600; FileExistsError if the name is taken."""
+
+    def open(self, path: str) -> DiskFile:
+        """Open an existing file to read and append."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename, replacing the target atomically."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory, 0700, and its parents; fine if it is there."""
+
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory."""
+
+    def sync_directory(self, path: str) -> None:
+        """Return when the directory's names are on stable storage."""
+
+    def names(self, path: str) -> list[str]:
+        """Names in a directory, sorted; empty if there is no such directory."""
+
+    def scan(self, path: str) -> Iterator[str]:
+        """Names in a directory one by one, in no order, without listing it whole."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or directory of that name."""
+
+    def space(self, path: str) -> Space:
+        """What is left where the path lies."""
+
+
+# Network
+
+
+class Network(Protocol):
+    """All sockets. Addresses are numeric ("127.0.0.1", "::1") or "unix:/path"."""
+
+    def connect(
+        self,
+        address: str,
+        port: int,
+        factory: IProtocolFactory,
+        timeout: float,
+        source: str | None = None,
+    ) -> Deferred[IProtocol]:
+        """Connect a stream; fails with a twisted.internet.error, never hangs."""
+
+    def listen(
+        self, address: str, factory: IProtocolFactory
+    ) -> Deferred[IListeningPort]:
+        """Listen on "host:port", "[v6]:port", "unix:/path" or "systemd:NAME"."""
+
+    def datagram(
+        self, address: str, port: int, protocol: DatagramProtocol
+    ) -> IListeningPort:
+        """Open a UDP socket connected to the address."""
+
+
+# Names
+
+
+Answer = Found[T] | NoSuchName | CannotSay
+
+
+class Resolver(Protocol):
+    """DNS, as far as mail needs it. Never raises: trouble is `CannotSay`."""
+
+    def exchangers(self, domain: str) -> Awaitable[Answer[Exchanger]]:
+        """MX records; a null MX (RFC 7505) has the name "" or "."."""
+
+    def addresses(self, host: str) -> Awaitable[Answer[str]]:
+        """A and AAAA records as text, in the order of the answer, A first."""
+
+    def tlsa(self, host: str, port: int) -> Awaitable[Answer[bytes]]:
+        """TLSA records at _port._tcp.host, in wire form (RFC 6698)."""
+
+    def text(self, name: str) -> Awaitable[Answer[str]]:
+        """TXT records, the strings of each joined."""
+
+
+# Who may send, what it carries
+
+
+class Accounts(Protocol):
+    """A source of accounts; all raise LookUpFailed when they cannot say."""
+
+    def find(self, login: str) -> Awaitable[Account | None]:
+        """The account of a login (its own, or a domain-wide one), or None."""
+
+    def verify(self, login: str, password: str) -> Awaitable[Account | None]:
+        """The account if the password is right, None if login or password is not.
+
+        Takes as long for an unknown login as for a wrong password.
+        """
+
+
+class Verdict(StrEnum):
+    """What a scanner thinks."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    DEFER = "defer"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """One scanner's answer; `reason` is for the sender, `seconds` what it took."""
+
+    scanner: str
+    verdict: Verdict
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class Scanner(Protocol):
+    """Looks at a message before it is queued."""
+
+    def scan(
+        self, session: Session, envelope: Envelope, message: Message
+    ) -> Awaitable[ScanReport]:
+        """Report; a scanner that cannot say reports DEFER, it does not raise."""
+
+
+# The queue
+
+
+class Spool(Protocol):
+    """Where a body goes while it arrives: memory when small, a file when large."""
+
+    def write(self, data: bytes) -> None:
+        """Take more octets; never blocks, never raises (`done` does)."""
+
+    @property
+    def backlog(self) -> int:
+        """Octets taken but not yet written; the client is paused above a bound."""
+
+    def drained(self) -> Deferred[None]:
+        """Fires when the backlog is small again."""
+
+    def done(self) -> Awaitable[bytes | Body]:
+        """End; gives the body, or raises StoreError."""
+
+    def discard(self) -> None:
+        """Forget all of it; fine at any time, also after `done`."""
+
+
+class QueueWriter(Protocol):
+    """The face of the store that intake holds."""
+
+    def has_room(self, octets: int) -> bool:
+        """Whether a message of that size fits beside the reserve (SPEC [queue])."""
+
+    def spool(self) -> Spool:
+        """Begin a body."""
+
+    def add(self, entry: QueueEntry, message: Message) -> Awaitable[None]:
+        """Durable when it returns; a no-op for an id already there.
+
+        Raises StoreError or NoSpace; then nothing was promised and nothing is left.
+        """
+
+
+class QueueWorker(Protocol):
+    """The face that the scheduler holds."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call back whenever `next_due` may have become earlier."""
+
+    def claim(self, now: float, count: int) -> Awaitable[list[QueueEntry]]:
+        """Entries due by `now`, oldest due first; leased until recorded not due.
+
+        An entry is given out once; `record` or `pay` ends the lease. Entries that owe
+        notices are due at once.
+        """
+
+    def next_due(self) -> float | None:
+        """The wall time of the earliest unclaimed entry, or None."""
+
+    def open(self, entry_id: str) -> Awaitable[Message]:
+        """The content; raises Corrupt or StoreError."""
+
+    def dot_sent(
+        self, entry_id: str, recipients: Sequence[Recipient], now: float
+    ) -> Awaitable[None]:
+        """Note that a final dot is about to go out (P2); survives a kill."""
+
+    def record(
+        self, entry: QueueEntry, step: Step, *, release: bool = True
+    ) -> Awaitable[QueueEntry]:
+        """Write the entry's new state, durable when it returns.
+
+        Gives the entry as stored, operators' waiting changes applied. With `release`
+        the lease ends and it is filed by its state, unless it owes notices.
+        """
+
+    def pay(
+        self, entry: QueueEntry, notices: Sequence[tuple[QueueEntry, Message]]
+    ) -> Awaitable[QueueEntry]:
+        """Put the owed notices into the queue and clear them from their parent.
+
+        All or nothing, with one commit point; then the lease ends.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep did."""
+
+    redacted: int = 0
+    purged: int = 0
+
+
+Change = Callable[[QueueEntry], QueueEntry]
+
+
+class QueueKeeper(Protocol):
+    """The face that operators and the retention sweep hold."""
+
+    def entries(self, wanted: EntryFilter) -> Awaitable[list[QueueEntry]]:
+        """Entries that the filter takes, oldest first."""
+
+    def timeline(self, entry_id: str) -> Awaitable[list[Step]]:
+        """All that happened to an entry; empty if it is not known."""
+
+    def open(self, entry_id: str) -> Awaitable[Message]:
+        """The content; raises Corrupt or StoreError."""
+
+    def change(
+        self, entry_id: str, change: Change, step: Step
+    ) -> Awaitable[QueueEntry | None]:
+        """Apply a pure change (hold, release, cancel, retry now) and record it.
+
+        On a leased entry it is applied when the running attempt is recorded; then the
+        entry is given as it is now. None: no such entry.
+        """
+
+    def redact(self, entry_id: str) -> Awaitable[bool]:
+        """Replace the content of a finished message by its placeholder, durably."""
+
+    def sweep(self, now: float) -> Awaitable[Swept]:
+        """Redact and purge what is due by the retention policy."""
+
+
+class QueueStore(QueueWriter, QueueWorker, QueueKeeper, Protocol):
+    """All three faces, and the store's own life."""
+
+    def start(self, now: float) -> Awaitable[None]:
+        """Take the lock, recover what a crash left; raises StoreError."""
+
+    def stop(self) -> Awaitable[None]:
+        """Finish what was begun, release the lock."""
+
+
+# Going out
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The unit that goes out: one entry's recipients for one destination.
+
+    `envelope.recipients` are those of this delivery. `before_dot` is awaited before the
+    bytes of a final dot are handed to the transport; it raises Interrupted when no new
+    dot may go out.
+    """
+
+    entry_id: str
+    envelope: Envelope
+    destination: Destination
+    message: Message
+    before_dot: Callable[[Sequence[Recipient]], Awaitable[None]]
+
+
+class DeliveryAgent(Protocol):
+    """Delivers; what the other side does wrong is a result, never an exception."""
+
+    def deliver(self, delivery: Delivery) -> Awaitable[Attempt]:
+        """Try once; a recipient without a result was not tried (Interrupted)."""
+
+    def stop(self) -> Awaitable[None]:
+        """Close idle connections."""

@@ -1,0 +1,320 @@
+"""A message in the queue: who still waits for it, what happened, what we owe.
+
+`QueueEntry` is data and its changes are pure functions (`rules.settlement`); what
+follows from other fields (`status`, `due`) is derived, never stored beside its causes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fwd_mta.mail.envelope import Envelope, Recipient
+from fwd_mta.mail.reply import Reply
+
+
+class Action(StrEnum):
+    """What a reply or failure asks us to do."""
+
+    REJECT = "reject"
+    DEFER = "defer"
+    SLOWDOWN = "slowdown"
+
+
+class Category(StrEnum):
+    """What it was about (SPEC section 3, get_bounce_info)."""
+
+    BLOCKLIST = "blocklist"
+    SPAM = "spam"
+    VIRUS = "virus"
+    POLICY = "policy"
+    DMARC = "dmarc"
+    RECIPIENT = "recipient"
+    SENDER = "sender"
+    CAPACITY = "capacity"
+    RATE = "rate"
+    GREYLIST = "greylist"
+    MESSAGE = "message"
+    NETWORK = "network"
+    DNS = "dns"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    AUTH = "auth"
+    CONFIG = "config"
+    OTHER = "other"
+
+
+class Scope(StrEnum):
+    """Whom it concerns: one recipient, this message, our sender, or the whole site."""
+
+    RECIPIENT = "recipient"
+    MESSAGE = "message"
+    SENDER = "sender"
+    DESTINATION = "destination"
+
+
+class Stage(StrEnum):
+    """Where in a delivery an answer came or something failed."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    GREETING = "greeting"
+    HELLO = "hello"
+    STARTTLS = "starttls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    DOT = "dot"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a reply or failure means; `rule` names the row that decided.
+
+    `message` is a sentence for a person; `code` 0 means that no reply was heard;
+    `status` is the enhanced code as it goes into a notice, as in "5.1.1".
+    """
+
+    action: Action
+    category: Category
+    scope: Scope
+    message: str
+    code: int
+    status: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What became of one recipient in one attempt; without a diagnosis: delivered.
+
+    `reply` is the peer's last word about it, None when none was heard; `in_doubt`:
+    the final dot went out and no reply came (P2); `tls` describes the connection.
+    `relayed`: the next hop offers no DSN and SUCCESS was asked for (RFC 3461 5.2.2).
+    """
+
+    recipient: Recipient
+    stage: Stage
+    reply: Reply | None = None
+    diagnosis: Diagnosis | None = None
+    host: str | None = None
+    tls: str | None = None
+    in_doubt: bool = False
+    relayed: bool = False
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the peer took responsibility."""
+        return self.diagnosis is None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One delivery of some recipients; wall times in seconds since the epoch.
+
+    `trail` tells in order what was tried: a line per exchanger, for people.
+    """
+
+    started: float
+    ended: float
+    results: tuple[DeliveryResult, ...]
+    trail: tuple[str, ...] = ()
+
+
+class StandingState(StrEnum):
+    """Where one recipient stands; all but OPEN are final (P1)."""
+
+    OPEN = "open"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One recipient's state; `next_attempt_at` is a wall time, kept while open.
+
+    `warned`: its delay notice is made or owed; `in_doubt_since`: a final dot went out
+    then and its reply is unknown; `possible_duplicate`: it was tried again after that.
+    """
+
+    recipient: Recipient
+    next_attempt_at: float
+    state: StandingState = StandingState.OPEN
+    attempts: int = 0
+    last: DeliveryResult | None = None
+    warned: bool = False
+    in_doubt_since: float | None = None
+    possible_duplicate: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits."""
+        return self.state is StandingState.OPEN
+
+
+class NoticeKind(StrEnum):
+    """What a notice tells the sender (RFC 3464 2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice owed to the sender about some recipients; `id` becomes its entry's.
+
+    The id derives from its cause (parent id, running number), so that paying twice
+    writes once.
+    """
+
+    id: str
+    kind: NoticeKind
+    recipients: tuple[Recipient, ...]
+
+
+class Status(StrEnum):
+    """The state of a whole message (SPEC section 4)."""
+
+    QUEUED = "queued"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    PARTIALLY_SENT = "partially_sent"
+    BOUNCED = "bounced"
+    REJECTED = "rejected"
+
+
+_DONE = frozenset({StandingState.DELIVERED, StandingState.RELAYED})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message came from, for its timeline; empty strings for a notice."""
+
+    client: str = ""
+    hello: str = ""
+    protocol: str = ""
+    tls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One message's place in the queue; all times are wall times in epoch seconds.
+
+    `held` is the reason it is on hold, or None; `owed` are notices not yet in the
+    queue; `notices` counts all ever owed; `cause` is the id a notice is about.
+    """
+
+    id: str
+    account: str | None
+    envelope: Envelope
+    standings: tuple[Standing, ...]
+    queued_at: float
+    size: int
+    origin: Origin = Origin()
+    message_id: str = ""
+    held: str | None = None
+    owed: tuple[Notice, ...] = ()
+    notices: int = 0
+    cause: str | None = None
+    finished_at: float | None = None
+    redacted_at: float | None = None
+
+    @property
+    def open(self) -> Iterator[Standing]:
+        """The standings that still wait."""
+        return (standing for standing in self.standings if standing.is_open)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no recipient waits any more."""
+        return not any(standing.is_open for standing in self.standings)
+
+    @property
+    def due(self) -> float | None:
+        """The wall time at which to look at it again: the least of its standings."""
+        return min((one.next_attempt_at for one in self.open), default=None)
+
+    @property
+    def clock_start(self) -> float:
+        """When lifetime and delay begin: arrival, or the release time of RFC 4865."""
+        return max(self.queued_at, self.envelope.hold_until or 0)
+
+    @property
+    def status(self) -> Status:
+        """The state of the whole, from the states of its recipients."""
+        if not self.is_final:
+            tried = any(standing.attempts for standing in self.standings)
+            return Status.DEFERRED if tried else Status.QUEUED
+        states = {standing.state for standing in self.standings}
+        if states <= _DONE:
+            return Status.SENT
+        if states & _DONE:
+            return Status.PARTIALLY_SENT
+        if states == {StandingState.CANCELLED}:
+            return Status.REJECTED
+        return Status.BOUNCED
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a timeline: what happened to an entry, when, and by whom.
+
+    `what` is one word: accepted, attempt, dot-sent, in-doubt, held, released, retried,
+    cancelled, paid, redacted; `note` says the rest in plain words.
+    """
+
+    at: float
+    what: str
+    note: str = ""
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFilter:
+    """Which entries a list wants; None and empty take all. Domains in lower case."""
+
+    ids: tuple[str, ...] = ()
+    sender: str | None = None
+    recipient: str | None = None
+    domain: str | None = None
+    account: str | None = None
+    message_id: str | None = None
+    states: tuple[Status, ...] = ()
+    category: Category | None = None
+    queued_before: float | None = None
+    finished: bool = False
+
+    def takes(self, entry: QueueEntry) -> bool:
+        """Whether the entry is wanted; finished ones only when asked for."""
+        return (
+            (self.finished or not entry.is_final or bool(self.states or self.ids))
+            and (not self.ids or entry.id in self.ids)
+            and (self.sender is None or self.sender == _text(entry))
+            and (self.account is None or self.account == entry.account)
+            and (self.message_id is None or self.message_id == entry.message_id)
+            and (not self.states or entry.status in self.states)
+            and (self.queued_before is None or entry.queued_at < self.queued_before)
+            and any(self._takes_standing(one) for one in entry.standings)
+        )
+
+    def _takes_standing(self, standing: Standing) -> bool:
+        mailbox = standing.recipient.mailbox
+        diagnosis = standing.last.diagnosis if standing.last else None
+        return (
+            (self.recipient is None or str(mailbox).lower() == self.recipient.lower())
+            and (self.domain is None or mailbox.key[1] == self.domain)
+            and (
+                self.category is None
+                or (diagnosis is not None and diagnosis.category is self.category)
+            )
+        )
+
+
+def _text(entry: QueueEntry) -> str:
+    path = entry.envelope.reverse_path
+    return str(path) if path else ""

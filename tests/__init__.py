@@ -1,0 +1,1 @@
+"""Tests: they mirror fwd_mta/, one file per module, and add contracts and journeys."""
