@@ -1,0 +1,46 @@
+"""Events to the log: one line each, "word key=value ...", escaped and bounded."""
+
+import re
+from collections import Counter
+from dataclasses import fields
+
+from twisted.logger import Logger, LogLevel
+
+from fwd_mta.events import Event, Trouble
+
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]+\Z")
+_LONGEST = 512
+
+
+def line(event: Event) -> str:
+    """Write an event as a line; nothing from the wire stands in it unescaped."""
+    words = [type(event).__name__.lower()]
+    words += [
+        f"{field.name}={_value(getattr(event, field.name))}"
+        for field in fields(event)
+        if getattr(event, field.name) not in ("", 0.0)
+    ]
+    return " ".join(words)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)[:_LONGEST]
+    if _PLAIN.match(text):
+        return text
+    return '"' + ascii(text)[1:-1].replace('"', '\\"') + '"'
+
+
+class EventLog:
+    """Where events go: the log of twistd, and counters by kind of event."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._log = Logger(namespace="fwd_mta")
+
+    def __call__(self, event: Event) -> None:
+        """Log and count one event; never raises."""
+        self.counts[type(event).__name__] += 1
+        level = LogLevel.error if isinstance(event, Trouble) else LogLevel.info
+        self._log.emit(level, "{line}", line=line(event), event=event)

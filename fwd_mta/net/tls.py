@@ -1,0 +1,199 @@
+"""TLS on any transport, by our own memory-BIO layer on the clock passed in.
+
+`tls_factory` is for ports where TLS comes first, `start_tls` for STARTTLS, both ways.
+Neither takes the global reactor's clock, so real TLS runs under a virtual one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509Store
+from service_identity import VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    ITransport,
+)
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from fwd_mta.mail.session import TlsFacts
+
+# TLS 1.2 keeps forward secrecy and authenticated ciphers only; 1.3 has nothing else.
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+_FAULTS = {
+    code: name.removeprefix("ERR_").replace("_", " ").lower()
+    for name, code in vars(SSL.X509VerificationCodes).items()
+    if name.startswith("ERR_")
+}
+
+
+def _context(method: int) -> SSL.Context:
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    return context
+
+
+def server_context(certificate: bytes, private_key: bytes) -> SSL.Context:
+    """Make a listener's context from PEM texts: chain (leaf first) and key.
+
+    Raises ValueError or SSL.Error when they do not parse or do not fit together.
+    """
+    context = _context(SSL.TLS_SERVER_METHOD)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_cipher_list(_CIPHERS)
+    leaf, *chain = x509.load_pem_x509_certificates(certificate)
+    context.use_certificate(leaf)
+    for issuer in chain:
+        context.add_extra_chain_cert(issuer)
+    key: Any = load_pem_private_key(private_key, None)
+    context.use_privatekey(key)
+    context.check_privatekey()
+    context.set_session_id(b"fwd_mta")
+    return context
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """The one creator of all listeners; a reload changes new handshakes only."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self.context = context
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Make a connection with the context of now."""
+        return SSL.Connection(self.context, None)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class ClientTls:
+    """TLS towards one host: sends its name (SNI), records what does not verify.
+
+    The handshake never fails for a certificate: `fault` says afterwards what was wrong,
+    and the policy of the hop decides (docs/design.md, security).
+    """
+
+    def __init__(self, name: str, context: SSL.Context) -> None:
+        self.name = name
+        self._context = context
+        self._faults: list[str] = []
+
+    def clientConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Make a connection that names the host it wants."""
+        connection = SSL.Connection(self._context, None)
+        connection.set_verify(SSL.VERIFY_PEER, self._record)
+        if not _is_address(self.name):
+            connection.set_tlsext_host_name(self.name.encode("ascii"))
+        return connection
+
+    def _record(
+        self, _: SSL.Connection, __: X509, error: int, depth: int, ok: int
+    ) -> bool:
+        if not ok:
+            self._faults.append(_FAULTS.get(error, f"verification error {error}"))
+        return True
+
+    def fault(self, transport: ITransport) -> str | None:
+        """Why the peer is not proved to be the host, or None: chain and name are right.
+
+        Ask after the handshake (RFC 6125 for the name).
+        """
+        if self._faults:
+            return self._faults[0]
+        connection = transport.getHandle()  # type: ignore[attr-defined]
+        check = verify_ip_address if _is_address(self.name) else verify_hostname
+        try:
+            check(connection, self.name)
+        except VerificationError:
+            return f"the certificate is not for {self.name}"
+        return None
+
+
+class ClientTlsContext:
+    """What all outbound TLS shares, made once: trust roots, versions, ciphers."""
+
+    def __init__(self, trust: bytes | None = None) -> None:
+        self._context = _context(SSL.TLS_CLIENT_METHOD)
+        self._context.set_default_verify_paths()
+        if trust is not None:
+            self._trust(self._context.get_cert_store(), trust)
+
+    @staticmethod
+    def _trust(store: X509Store | None, pem: bytes) -> None:
+        for certificate in x509.load_pem_x509_certificates(pem):
+            if store is not None:
+                store.add_cert(X509.from_cryptography(certificate))
+
+    def towards(self, name: str) -> ClientTls:
+        """A creator for one connection to a host of that name (or address)."""
+        return ClientTls(name, self._context)
+
+
+def _is_address(name: str) -> bool:
+    return ":" in name or name.replace(".", "").isdigit()
+
+
+def tls_factory(
+    wrapped: IProtocolFactory, creator: ServerTls, clock: IReactorTime
+) -> TLSMemoryBIOFactory:
+    """Wrap a listener's factory: TLS comes with the connection (RFC 8314)."""
+    return TLSMemoryBIOFactory(creator, False, wrapped, clock)
+
+
+def start_tls(
+    protocol: IProtocol,
+    transport: Any,
+    creator: ServerTls | ClientTls,
+    clock: IReactorTime,
+    *,
+    client: bool,
+) -> TLSMemoryBIOProtocol:
+    """Put TLS between a live transport and its protocol (RFC 3207).
+
+    Gives the new transport, already set as `protocol.transport`. What the protocol had
+    registered as producer moves with it. The caller has emptied its input buffer.
+    """
+    producer = getattr(transport, "producer", None)
+    streaming = bool(getattr(transport, "streamingProducer", True))
+    if producer is not None:
+        transport.unregisterProducer()
+    factory = TLSMemoryBIOFactory(creator, client, Factory(), clock)
+    layer = factory.protocol(factory, protocol, False)
+    transport.protocol = layer
+    protocol.transport = layer  # type: ignore[attr-defined]
+    layer.makeConnection(transport)
+    if producer is not None:
+        layer.registerProducer(producer, streaming)
+    return layer
+
+
+def tls_facts(transport: Any) -> TlsFacts | None:
+    """Version and cipher of a transport's TLS layer, None when it has none."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle else None
+    if not isinstance(handle, SSL.Connection):
+        return None
+    version = handle.get_protocol_version_name()
+    return TlsFacts(version, handle.get_cipher_name() or "unknown")
+
+
+def certificate_names(certificate: bytes) -> Sequence[str]:
+    """The DNS names a PEM chain's leaf is for."""
+    leaf = x509.load_pem_x509_certificates(certificate)[0]
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    return names.value.get_values_for_type(x509.DNSName)

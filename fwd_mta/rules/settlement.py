@@ -1,0 +1,207 @@
+"""What an attempt, or an operator, makes of an entry: the message's state machine.
+
+All functions here are pure: old entry in, new entry out. `settle` touches only the
+recipients of its attempt, so several deliveries of one entry may run side by side.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from fwd_mta.mail.entry import (
+    Action,
+    Attempt,
+    Category,
+    DeliveryResult,
+    Diagnosis,
+    Notice,
+    NoticeKind,
+    QueueEntry,
+    Scope,
+    Standing,
+    StandingState,
+)
+from fwd_mta.mail.envelope import Recipient
+from fwd_mta.rules.dsn import wants
+from fwd_mta.rules.identity import notice_id
+from fwd_mta.rules.retry import RetrySchedule
+
+DOUBT_WAIT = 600.0  # an attempt in doubt is tried again late (P2)
+_DAY = 86_400.0
+_FULL_MAILBOX_WAIT = 4 * 3600.0
+_BLOCKED_WAIT = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What the decision about each recipient needs besides its result."""
+
+    entry: QueueEntry
+    schedule: RetrySchedule
+    now: float
+    jitter: float
+
+
+def settle(
+    entry: QueueEntry,
+    attempt: Attempt,
+    schedule: RetrySchedule,
+    now: float,
+    jitter: float,
+) -> QueueEntry:
+    """Fold an attempt into its entry: new standings, and the notices now owed.
+
+    `jitter` in [0, 1) is chance. Standings that are final already stay as they are.
+    """
+    moment = _Moment(entry, schedule, now, jitter)
+    results = {result.recipient: result for result in attempt.results}
+    standings = tuple(
+        _settled(standing, results.get(standing.recipient), moment)
+        for standing in entry.standings
+    )
+    return _owing(entry, _finished(replace(entry, standings=standings), now))
+
+
+def _settled(
+    standing: Standing, result: DeliveryResult | None, moment: _Moment
+) -> Standing:
+    if result is None or not standing.is_open:
+        return standing
+    tried = replace(
+        standing,
+        attempts=standing.attempts + 1,
+        last=result,
+        in_doubt_since=None,
+        possible_duplicate=standing.possible_duplicate
+        or standing.in_doubt_since is not None,
+    )
+    if result.diagnosis is None:
+        done = StandingState.RELAYED if result.relayed else StandingState.DELIVERED
+        return replace(tried, state=done)
+    if result.diagnosis.action is Action.REJECT:
+        return replace(tried, state=StandingState.FAILED)
+    return _deferred(tried, result, result.diagnosis, moment)
+
+
+def _deferred(
+    standing: Standing, result: DeliveryResult, diagnosis: Diagnosis, moment: _Moment
+) -> Standing:
+    expires_at = moment.schedule.expires_at(moment.entry)
+    after = moment.schedule.next_attempt(
+        standing.attempts, moment.now, expires_at, moment.jitter
+    )
+    if after is None:
+        return replace(standing, state=StandingState.EXPIRED)
+    floor = moment.now + _least_wait(diagnosis, result.in_doubt, moment)
+    return replace(
+        standing,
+        next_attempt_at=min(max(after, floor), expires_at),
+        in_doubt_since=moment.now if result.in_doubt else None,
+        warned=standing.warned or moment.schedule.is_late(moment.entry, moment.now),
+    )
+
+
+def _least_wait(diagnosis: Diagnosis, in_doubt: bool, moment: _Moment) -> float:
+    if in_doubt:
+        return DOUBT_WAIT
+    if diagnosis.category is Category.CAPACITY:
+        old = moment.now >= moment.entry.clock_start + _DAY
+        return _FULL_MAILBOX_WAIT if old else 0.0
+    if (
+        diagnosis.category is Category.BLOCKLIST
+        and diagnosis.scope is Scope.DESTINATION
+    ):
+        return _BLOCKED_WAIT
+    return 0.0
+
+
+_TOLD = {
+    StandingState.FAILED: NoticeKind.FAILED,
+    StandingState.EXPIRED: NoticeKind.FAILED,
+    StandingState.RELAYED: NoticeKind.RELAYED,
+}
+
+
+def _owing(before: QueueEntry, after: QueueEntry) -> QueueEntry:
+    """Add a notice for each kind of change that the sender wants to hear of."""
+    about: dict[NoticeKind, list[Recipient]] = {}
+    for old, new in zip(before.standings, after.standings, strict=True):
+        kind = _news(old, new)
+        if kind is not None and wants(after, kind, new.recipient):
+            about.setdefault(kind, []).append(new.recipient)
+    return _with_notices(after, about.items())
+
+
+def _news(old: Standing, new: Standing) -> NoticeKind | None:
+    if old.state is not new.state:
+        return _TOLD.get(new.state)
+    if new.warned and not old.warned:
+        return NoticeKind.DELAYED
+    return None
+
+
+def _with_notices(
+    entry: QueueEntry, about: Iterable[tuple[NoticeKind, list[Recipient]]]
+) -> QueueEntry:
+    for kind, recipients in about:
+        number = entry.notices + 1
+        notice = Notice(notice_id(entry.id, number), kind, tuple(recipients))
+        entry = replace(entry, owed=(*entry.owed, notice), notices=number)
+    return entry
+
+
+def _finished(entry: QueueEntry, now: float) -> QueueEntry:
+    if entry.is_final and entry.finished_at is None:
+        return replace(entry, finished_at=now)
+    return entry
+
+
+def paid(entry: QueueEntry) -> QueueEntry:
+    """Clear the notices that are durably in the queue now."""
+    return replace(entry, owed=())
+
+
+def in_doubt(
+    entry: QueueEntry, recipients: Iterable[Recipient], now: float
+) -> QueueEntry:
+    """Mark recipients whose final dot went out before we died (P2): late, not lost."""
+    doubtful = frozenset(recipients)
+    return _each_open(
+        entry,
+        lambda standing: (
+            replace(standing, in_doubt_since=now, next_attempt_at=now + DOUBT_WAIT)
+            if standing.recipient in doubtful
+            else standing
+        ),
+    )
+
+
+def hold(entry: QueueEntry, reason: str) -> QueueEntry:
+    """Put it on hold: it waits until released, whatever its schedule says."""
+    return entry if entry.is_final else replace(entry, held=reason)
+
+
+def release(entry: QueueEntry, now: float) -> QueueEntry:
+    """Let it go on from hold, due now (past its lifetime: one try, then it fails)."""
+    return retry_now(replace(entry, held=None), now)
+
+
+def retry_now(entry: QueueEntry, now: float) -> QueueEntry:
+    """Make all that waits due now; a wait for doubt's sake is overridden too."""
+    return _each_open(entry, lambda standing: replace(standing, next_attempt_at=now))
+
+
+def cancel(entry: QueueEntry, now: float) -> QueueEntry:
+    """Give up on all that still waits, by an operator's wish; nobody is notified."""
+    cancelled = _each_open(
+        replace(entry, held=None),
+        lambda standing: replace(standing, state=StandingState.CANCELLED),
+    )
+    return _finished(cancelled, now)
+
+
+def _each_open(entry: QueueEntry, change: Callable[[Standing], Standing]) -> QueueEntry:
+    standings = tuple(
+        change(standing) if standing.is_open else standing
+        for standing in entry.standings
+    )
+    return replace(entry, standings=standings)

@@ -1,0 +1,229 @@
+"""Real TLS over the network in memory, under a virtual clock."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHandshakeListener, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+from zope.interface import implementer
+
+from fwd_mta.net.tls import (
+    ClientTls,
+    ClientTlsContext,
+    ServerTls,
+    certificate_names,
+    server_context,
+    start_tls,
+    tls_factory,
+    tls_facts,
+)
+from fwd_mta.world.machine import SeededEntropy
+from fwd_mta.world.network import MemoryNetwork
+from tests.certificates import Authority, Pair
+
+WHERE = "203.0.113.5"
+CA = Authority()
+PAIR = CA.issue("mail.example.com", "mx.example.com")
+AGED = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
+
+
+@implementer(IHandshakeListener)
+class Talker(Protocol):
+    """Keeps what it hears, and what became of its TLS."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.up = False
+        self.lost: Failure | None = None
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def handshakeCompleted(self) -> None:
+        """TLS stands."""
+        self.up = True
+
+    @override
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.lost = reason
+
+
+class Starter(Talker):
+    """A server that begins TLS when it hears the word."""
+
+    def __init__(self, creator: ServerTls, clock: Clock) -> None:
+        super().__init__()
+        self._creator = creator
+        self._clock = clock
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if data == b"STARTTLS\r\n":
+            assert self.transport is not None
+            self.transport.write(b"220\r\n")
+            start_tls(self, self.transport, self._creator, self._clock, client=False)
+
+
+class Making(Factory):
+    """Makes servers, and keeps them for the test."""
+
+    def __init__(self, made: list[Any], make: Callable[[], Talker]) -> None:
+        self._made = made
+        self._make = make
+
+    @override
+    def buildProtocol(self, addr: object) -> Talker:
+        self._made.append(self._make())
+        return self._made[-1]  # type: ignore[no-any-return]
+
+
+def creator(pair: Pair = PAIR) -> ServerTls:
+    """A server's creator from a pair."""
+    return ServerTls(server_context(pair.certificate, pair.private_key))
+
+
+class TlsTests(SynchronousTestCase):
+    """Handshakes, names and reloads."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.network = MemoryNetwork(self.clock, SeededEntropy())
+        self.servers: list[Any] = []
+
+    def serve(self, factory: IProtocolFactory) -> None:
+        """Listen at the one address."""
+        self.successResultOf(self.network.listen(f"{WHERE}:25", factory))
+
+    def client(self) -> Talker:
+        """Connect to the one address, in clear."""
+        factory = Factory.forProtocol(Talker)
+        joined = self.network.connect(WHERE, 25, factory, 30)
+        self.run_clock()
+        talker = self.successResultOf(joined)
+        assert isinstance(talker, Talker)
+        return talker
+
+    def run_clock(self) -> None:
+        """Let everything that is on its way arrive."""
+        self.clock.pump([0.001] * 60)
+
+    def implicit(self, tls: ServerTls) -> None:
+        """Serve with TLS from the first byte."""
+        self.serve(tls_factory(Making(self.servers, Talker), tls, self.clock))
+
+    def begin(self, talker: Talker, side: ClientTls) -> None:
+        """Begin TLS on the client's side and wait for it."""
+        start_tls(talker, talker.transport, side, self.clock, client=True)
+        self.run_clock()
+
+    def test_implicit_tls_talks_under_a_virtual_clock(self) -> None:
+        """Bytes arrive both ways, and both ends know version and cipher."""
+        self.implicit(creator())
+        talker = self.client()
+        side = ClientTlsContext(CA.pem).towards("mail.example.com")
+        self.begin(talker, side)
+        assert talker.transport is not None
+        talker.transport.write(b"hello")
+        self.servers[0].transport.write(b"x" * 200_000)
+        self.run_clock()
+        self.assertTrue(talker.up)
+        self.assertEqual(self.servers[0].heard, b"hello")
+        self.assertEqual(len(talker.heard), 200_000)
+        facts = tls_facts(talker.transport)
+        assert facts is not None
+        self.assertEqual(facts.version, "TLSv1.3")
+        self.assertEqual(tls_facts(self.servers[0].transport), facts)
+        self.assertIsNone(side.fault(talker.transport))
+
+    def test_starttls_in_the_middle_of_a_connection(self) -> None:
+        """STARTTLS by our own layer: clear words before, TLS after."""
+        tls = creator()
+        self.serve(Making(self.servers, lambda: Starter(tls, self.clock)))
+        talker = self.client()
+        assert talker.transport is not None
+        self.assertIsNone(tls_facts(talker.transport))
+        talker.transport.write(b"STARTTLS\r\n")
+        self.run_clock()
+        self.assertEqual(talker.heard, b"220\r\n")
+        self.begin(talker, ClientTlsContext(CA.pem).towards("mx.example.com"))
+        talker.transport.write(b"EHLO again\r\n")
+        self.run_clock()
+        self.assertTrue(talker.up)
+        self.assertEqual(self.servers[0].heard, b"STARTTLS\r\nEHLO again\r\n")
+
+    def fault_towards(self, name: str, pair: Pair, trust: bytes | None) -> str | None:
+        """What a client that wants this name says of such a server."""
+        self.implicit(creator(pair))
+        talker = self.client()
+        side = ClientTlsContext(trust).towards(name)
+        self.begin(talker, side)
+        self.assertTrue(talker.up, "opportunistic TLS never fails for a certificate")
+        assert talker.transport is not None
+        return side.fault(talker.transport)
+
+    def test_a_wrong_name_is_a_fault(self) -> None:
+        """A certificate for another host proves nothing (RFC 6125)."""
+        fault = self.fault_towards("other.example.com", PAIR, CA.pem)
+        self.assertEqual(fault, "the certificate is not for other.example.com")
+
+    def test_an_unknown_issuer_is_a_fault(self) -> None:
+        """A chain that ends at nobody we trust is a fault, in words."""
+        fault = self.fault_towards("mail.example.com", PAIR, None)
+        self.assertIn("unable to", str(fault))
+
+    def test_an_expired_certificate_is_a_fault(self) -> None:
+        """Dates count."""
+        aged = CA.issue("mail.example.com", end=AGED)
+        fault = self.fault_towards("mail.example.com", aged, CA.pem)
+        self.assertIn("expired", str(fault))
+
+    def test_a_reload_serves_new_handshakes_only(self) -> None:
+        """The next client sees the new certificate; the old session lives on."""
+        tls = creator()
+        self.implicit(tls)
+        old = self.client()
+        self.begin(old, ClientTlsContext(CA.pem).towards("mail.example.com"))
+        fresh = CA.issue("new.example.com")
+        tls.context = server_context(fresh.certificate, fresh.private_key)
+        new = self.client()
+        side = ClientTlsContext(CA.pem).towards("new.example.com")
+        self.begin(new, side)
+        assert new.transport is not None
+        assert old.transport is not None
+        self.assertIsNone(side.fault(new.transport))
+        old.transport.write(b"still here")
+        self.run_clock()
+        self.assertEqual(self.servers[0].heard, b"still here")
+
+    def test_old_protocol_versions_are_refused(self) -> None:
+        """TLS 1.1 gets no handshake (guarantee 16)."""
+        self.implicit(creator())
+        talker = self.client()
+        context = ClientTlsContext(CA.pem)
+        inner = context._context
+        inner.set_max_proto_version(SSL.TLS1_1_VERSION)
+        inner.set_min_proto_version(SSL.TLS1_VERSION)
+        inner.set_cipher_list(b"ALL:@SECLEVEL=0")
+        self.begin(talker, context.towards("mail.example.com"))
+        self.assertFalse(talker.up)
+        self.assertIsNotNone(talker.lost)
+
+    def test_a_key_that_does_not_fit_is_refused_at_load(self) -> None:
+        """A certificate with another's key never becomes a context."""
+        other = CA.issue("mail.example.com")
+        with self.assertRaises(SSL.Error):
+            server_context(PAIR.certificate, other.private_key)
+
+    def test_the_names_of_a_certificate(self) -> None:
+        """`fwdmta check` shows what a certificate is for."""
+        names = certificate_names(PAIR.certificate)
+        self.assertEqual(list(names), ["mail.example.com", "mx.example.com"])
