@@ -276,7 +276,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """Which entries a list wants; None and empty take all. Domains in lower case."""
+    """Which entries a list wants; None and empty take all. Domains in lower case.
+
+    For long lists, page by page: those with an id beyond `after`, at most the first
+    `limit` of them by id.
+    """
 
     ids: tuple[str, ...] = ()
     sender: str | None = None
@@ -288,11 +292,14 @@ class EntryFilter:
     category: Category | None = None
     queued_before: float | None = None
     finished: bool = False
+    after: str = ""
+    limit: int | None = None
 
     def takes(self, entry: QueueEntry) -> bool:
         """Whether the entry is wanted; finished ones only when asked for."""
         return (
-            (self.finished or not entry.is_final or bool(self.states or self.ids))
+            entry.id > self.after
+            and (self.finished or not entry.is_final or bool(self.states or self.ids))
             and (not self.ids or entry.id in self.ids)
             and (self.sender is None or self.sender == _text(entry))
             and (self.account is None or self.account == entry.account)

@@ -1,0 +1,236 @@
+"""What a submitted message must be like (RFC 6409 6, SPEC section 2)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from fwd_mta.mail.account import Account
+from fwd_mta.mail.address import Mailbox, excerpt
+from fwd_mta.mail.envelope import Envelope
+from fwd_mta.mail.errors import SyntaxFault
+from fwd_mta.mail.header import Field, addresses, fields
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.reply import Reply
+from fwd_mta.mail.session import Service, Session
+
+# RFC 5322 3.6 allows more than one of the others, or readers do not mind
+ONCE = ("From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID")
+OWNED = ("From", "Sender", "Resent-From", "Resent-Sender")
+SINGLE = ("sender", "resent-sender")
+_SHOWN_PATTERNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionPolicy:
+    """The `[submission]` table, the limits of a header section, the help address.
+
+    `bare_newline` is "normalize" or "reject", `long_lines` "encode" or "reject".
+    """
+
+    message_size_limit: int = 50_000_000
+    recipient_limit: int = 1000
+    hopcount_limit: int = 50
+    bare_newline: str = "normalize"
+    long_lines: str = "encode"
+    header_size_limit: int = 256 * 1024
+    header_count_limit: int = 2000
+    help_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """All that a check may look at."""
+
+    session: Session
+    envelope: Envelope
+    message: Message
+    policy: SubmissionPolicy
+    parts: tuple[Field, ...]
+
+    @property
+    def relayed(self) -> bool:
+        """Whether the network, not an account, is what we trust."""
+        return is_relayed(self.session)
+
+    def named(self, name: str) -> Iterator[tuple[int, Field]]:
+        """Fields of that name, each with the number of its first line."""
+        line = 1
+        for field in self.parts:
+            if field.has_name(name.lower()):
+                yield line, field
+            line += field.raw.count(b"\r\n")
+
+
+def refusal(
+    session: Session, envelope: Envelope, message: Message, policy: SubmissionPolicy
+) -> Reply | None:
+    """Why the message cannot be taken, or None."""
+    reply = _too_big(message, policy)
+    if not reply:
+        try:
+            case = _Case(session, envelope, message, policy, fields(message.head))
+        except SyntaxFault as fault:
+            reply = Reply(550, "6.0", f"{fault}")
+        else:
+            reply = next(filter(None, (check(case) for check in _CHECKS)), None)
+    return with_help(reply, policy.help_url) if reply else None
+
+
+def sender_refusal(account: Account, reverse_path: Mailbox | None) -> Reply | None:
+    """Why the account cannot send with that reverse-path, or None; `<>` always can."""
+    if reverse_path is None or account.may_send_as(reverse_path):
+        return None
+    return Reply(553, "7.1", _not_owned("sender address", account, reverse_path))
+
+
+def with_help(reply: Reply, url: str | None) -> Reply:
+    """Append the operator's help page to a refusal (SPEC [help])."""
+    if not url or not reply.is_permanent:
+        return reply
+    return replace(reply, text=f"{reply.text}\nHelp: {excerpt(url, 200)}")
+
+
+def is_relayed(session: Session) -> bool:
+    """Whether the message comes from a trusted network on a relay listener."""
+    return session.service is Service.RELAY and session.trusted
+
+
+# The checks
+
+
+def _too_big(message: Message, policy: SubmissionPolicy) -> Reply | None:
+    """Sizes come first: nothing larger is even parsed."""
+    if message.size > policy.message_size_limit:
+        limit = policy.message_size_limit
+        text = f"Message of {message.size} octets is too big, at most {limit} are taken"
+        return Reply(552, "3.4", text)
+    if len(message.head) > policy.header_size_limit:
+        limit = policy.header_size_limit
+        text = f"Header section of {len(message.head)} octets is too big, limit {limit}"
+        return Reply(552, "3.4", text)
+    return None
+
+
+def _too_many_fields(case: _Case) -> Reply | None:
+    count, limit = len(case.parts), case.policy.header_count_limit
+    if count <= limit:
+        return None
+    return Reply(550, "6.0", f"{count} header fields are too many, limit {limit}")
+
+
+def _too_many_hops(case: _Case) -> Reply | None:
+    hops, limit = len(list(case.named("Received"))), case.policy.hopcount_limit
+    if hops <= limit:
+        return None
+    text = f"Too many hops ({hops}, limit {limit}): the message goes round in circles"
+    return Reply(554, "4.6", text)
+
+
+def _long_header_line(case: _Case) -> Reply | None:
+    """Under long_lines = "encode" they are folded instead (rules.encoding)."""
+    if case.policy.long_lines != "reject":
+        return None
+    for number, line in enumerate(case.message.head.split(b"\r\n"), 1):
+        if len(line) > 998:
+            return Reply(550, "6.0", f"Header line {number} is longer than 998 octets")
+    return None
+
+
+def _no_from(case: _Case) -> Reply | None:
+    """A relay listener adds it (SPEC section 1)."""
+    if case.relayed or any(case.named("From")):
+        return None
+    return Reply(550, "6.0", "The message has no From field: add one with your address")
+
+
+def _more_than_one(case: _Case) -> Reply | None:
+    for name in ONCE:
+        lines = [line for line, _ in case.named(name)]
+        if len(lines) > 1:
+            text = (
+                f"The message has {len(lines)} {name} fields (header lines {lines[0]}"
+                f" and {lines[1]}), only one is allowed"
+            )
+            return Reply(550, "6.0", text)
+    return None
+
+
+def _wrong_author(case: _Case) -> Reply | None:
+    for name in OWNED:
+        for line, field in case.named(name):
+            reply = _author(case, name, line, field)
+            if reply:
+                return reply
+    return None
+
+
+def _author(case: _Case, name: str, line: int, field: Field) -> Reply | None:
+    """Check one field that says who wrote or sent the message."""
+    where = f"{name} field (header line {line})"
+    try:
+        listed = addresses(field)
+    except SyntaxFault as fault:
+        return Reply(550, "6.0", f"Cannot read the {where}: {fault}")
+    if listed.has_group and not case.relayed:
+        return Reply(
+            550, "7.1", f"{_login(case)} a group, not an address, in the {where}"
+        )
+    if not listed.mailboxes and not listed.has_group:
+        return Reply(550, "6.0", f"The {where} holds no address")
+    if name.lower() in SINGLE and len(listed.mailboxes) > 1:
+        return Reply(550, "6.0", f"The {where} holds more than one address")
+    return _owner(case, where, listed.mailboxes)
+
+
+def _owner(case: _Case, where: str, mailboxes: tuple[Mailbox, ...]) -> Reply | None:
+    account = case.session.account
+    if case.relayed:
+        return None
+    if account is None:
+        return Reply(530, "7.0", "Log in first: mail is taken from known senders only")
+    for mailbox in mailboxes:
+        if not account.may_send_as(mailbox):
+            return Reply(550, "7.1", _not_owned(where, account, mailbox))
+    return None
+
+
+_CHECKS: tuple[Callable[[_Case], Reply | None], ...] = (
+    _too_many_fields,
+    _too_many_hops,
+    _long_header_line,
+    _no_from,
+    _more_than_one,
+    _wrong_author,
+)
+
+
+# Their words
+
+
+def _login(case: _Case) -> str:
+    account = case.session.account
+    login = excerpt(account.login, 100) if account else "nobody"
+    return f"Logged in as {login}:"
+
+
+def _not_owned(where: str, account: Account, mailbox: Mailbox) -> str:
+    """Three lines: what is wrong, what would be right, and who can change it."""
+    address = excerpt(str(mailbox.as_ascii), 100)
+    login = excerpt(account.login, 100)
+    return (
+        f"{address} is not yours to use as {where}: you are logged in as {login}\n"
+        f"This account may send as {_patterns(account)}; use that address instead\n"
+        "Or ask your administrator to run: "
+        f"fwdmta account add {_quoted(login)} --send-as {_quoted(address)}"
+    )
+
+
+def _patterns(account: Account) -> str:
+    shown = [excerpt(pattern, 60) for pattern in account.patterns[:_SHOWN_PATTERNS]]
+    more = len(account.patterns) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, quoted only where that is needed."""
+    plain = all(letter.isalnum() or letter in "@.+-_=:" for letter in word)
+    return word if plain else "'" + word.replace("'", "'\\''") + "'"
