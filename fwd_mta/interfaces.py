@@ -127,6 +127,12 @@ class Disk(Protocol):
     def space(self, path: str) -> Space:
         """What is left where the path lies."""
 
+    def lock(self, path: str, text: str) -> Callable[[], None]:
+        """Take a lock file, for this process alone; gives what releases it.
+
+        `text` says who holds it; StoreError, with that text, when another does.
+        """
+
 
 # Network
 

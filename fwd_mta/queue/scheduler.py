@@ -159,8 +159,8 @@ class Scheduler:
     def _claim(self) -> None:
         self._claiming = True
         claimed = Deferred.fromCoroutine(self._claim_and_begin())
-        claimed.addErrback(lambda failure: self._trouble("claim", failure.value))
-        claimed.addCallback(self._claimed)
+        _ = claimed.addErrback(lambda failure: self._trouble("claim", failure.value))
+        _ = claimed.addCallback(self._claimed)
 
     async def _claim_and_begin(self) -> int:
         count = min(self._room(), _CLAIM_AT_ONCE)
@@ -186,8 +186,8 @@ class Scheduler:
     def _begin(self, entry: QueueEntry) -> None:
         work = Deferred.fromCoroutine(_Work(self, entry).run())
         self._active[entry.id] = work
-        work.addErrback(lambda failure: self._trouble(entry.id, failure.value))
-        work.addCallback(lambda _: self._ended(entry.id))
+        _ = work.addErrback(lambda failure: self._trouble(entry.id, failure.value))
+        _ = work.addCallback(lambda _: self._ended(entry.id))
 
     def _ended(self, entry_id: str) -> None:
         del self._active[entry_id]

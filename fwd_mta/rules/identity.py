@@ -28,6 +28,14 @@ def notice_id(cause: str, number: int) -> str:
     return f"{cause.partition('-')[0]}-{number}"
 
 
+def made_at(text: str) -> float:
+    """When an id, or the cause of a notice's id, was made: seconds since the epoch."""
+    number = 0
+    for letter in text[:_TIME_LETTERS]:
+        number = number * len(_LETTERS) + max(0, _LETTERS.find(letter))
+    return number / 1000
+
+
 def _letters(number: int, length: int) -> str:
     letters = []
     for _ in range(length):

@@ -1,0 +1,30 @@
+# Everything that is run at the desk and in CI. A fresh clone needs Python 3.11 or
+# newer, make, and nothing else; only `interop` wants root and Debian's packages.
+PYTHON ?= python3
+
+.PHONY: demo test check interop clean
+
+demo: .venv/runs
+	.venv/bin/fwdmta demo $(ARGS)
+
+test: .venv/develops
+	.ci/test
+
+check: .venv/develops
+	.ci/check
+
+interop: .venv/runs
+	.venv/bin/python -m interop.run $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info _trial_temp*
+
+.venv/runs: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("fwd_mta needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -qq -e .
+	touch $@
+
+.venv/develops: .venv/runs
+	.venv/bin/pip install -qq -e '.[dev]'
+	touch $@

@@ -1,0 +1,263 @@
+"""The `fwdmta` command: accounts, the queue, timelines, the rules, the demo.
+
+Doorway: `main(argv) -> exit status`: 0 done, 1 the answer is no, 2 used wrongly. Errors
+are one line each on standard error and say what to do.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn, TypeAlias
+
+from typing_extensions import override
+
+from fwd_mta.admin import account_verbs, queue_verbs, rule_verbs
+from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
+from fwd_mta.admin.command import (
+    DONE,
+    MISUSED,
+    NO,
+    Options,
+    Run,
+    Surroundings,
+    UsageError,
+    complain,
+    real,
+)
+from fwd_mta.admin.control import CommandError
+from fwd_mta.config import PLACES, ConfigError
+from fwd_mta.kinds import Wrong, duration
+from fwd_mta.mail.entry import Category, Stage, Status
+
+
+def main(
+    argv: Sequence[str] | None = None, surroundings: Surroundings | None = None
+) -> int:
+    """Run the command; gives its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["demo"]:
+        return _demo(words[1:])
+    try:
+        options = _parser().parse_args(words)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else MISUSED
+    try:
+        return _run(options, surroundings or real())
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # noqa: TID251 - no file of ours
+        return DONE
+    except KeyboardInterrupt:
+        return NO
+
+
+def _run(options: Options, world: Surroundings) -> int:
+    run: Run = options.run
+    try:
+        status = run(options, world)
+        sys.stdout.flush()
+    except UsageError as error:
+        return complain(MISUSED, str(error))
+    except ConfigError as error:
+        return complain(NO, *map(str, error.problems))
+    except (CommandError, AccountsError) as error:
+        return complain(NO, str(error))
+    return status
+
+
+def _demo(words: list[str]) -> int:
+    # Only the demo installs a reactor; the rest of the command needs none.
+    from fwd_mta.admin import demo  # noqa: PLC0415
+
+    return demo.run(words)
+
+
+# The command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where to read on."""
+        complain(MISUSED, f"{message}; see {self.prog} --help")
+        raise SystemExit(MISUSED)
+
+
+_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001 - unnamed
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="fwdmta", description="Runs a mail server, fwd_mta.")
+    parser.add_argument(
+        "--version", action="version", version=f"fwd_mta {version('fwd_mta')}"
+    )
+    _add_config(parser, default=None)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    _add_account(verbs)
+    _add_queue(verbs)
+    _add_timeline(verbs)
+    _add_rules(verbs)
+    verbs.add_parser("demo", help="show the main job here; --once ends by itself")
+    return parser
+
+
+def _add_config(parser: _Parser, default: object = argparse.SUPPRESS) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=default,
+        help=f"the configuration; default: {PLACES[0]} here, then {PLACES[1]}",
+    )
+
+
+def _verb(verbs: _Verbs, name: str, run: Run, says: str) -> _Parser:
+    """Add a verb that can be run, with what all of them take."""
+    parser: _Parser = verbs.add_parser(name, help=says, description=says)
+    parser.set_defaults(run=run)
+    _add_config(parser)
+    return parser
+
+
+def _add_json(parser: _Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+
+
+def _add_account(verbs: _Verbs) -> None:
+    account = verbs.add_parser("account", help="who may send")
+    _add_config(account)
+    below = account.add_subparsers(metavar="VERB", required=True)
+    add = _verb(below, "add", account_verbs.add, "add an account")
+    add.add_argument("login", metavar="LOGIN", help="the full address, or *@domain")
+    _add_password(add)
+    add.add_argument(
+        "--send-as",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="an address, or *@domain, to send as; default: the login",
+    )
+    add.add_argument(
+        "--notify",
+        action="append",
+        default=[],
+        choices=NOTIFY_WORDS,
+        help="a notice to send when the client asks for none itself",
+    )
+    password = _verb(below, "password", account_verbs.password, "give a new password")
+    password.add_argument("login", metavar="LOGIN")
+    _add_password(password)
+    password.add_argument(
+        "--keep-old",
+        action="store_true",
+        help="the old one goes on working too",
+    )
+    _add_json(_verb(below, "list", account_verbs.list_all, "list the accounts"))
+    for name, run, says in (
+        ("enable", account_verbs.enable, "let an account send"),
+        ("disable", account_verbs.disable, "let an account send no more"),
+        ("remove", account_verbs.remove, "remove an account"),
+    ):
+        _verb(below, name, run, says).add_argument("login", metavar="LOGIN")
+
+
+def _add_password(parser: _Parser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--password-stdin", action="store_true", help="read it from standard input"
+    )
+    how.add_argument("--generate", action="store_true", help="make one and print it")
+
+
+def _add_queue(verbs: _Verbs) -> None:
+    queue = verbs.add_parser("queue", help="what waits, and what to do about it")
+    _add_config(queue)
+    below = queue.add_subparsers(metavar="VERB", required=True)
+    listing = _verb(below, "list", queue_verbs.list_all, "list what waits")
+    listing.add_argument("--all", action="store_true", help="finished messages too")
+    counting = _verb(below, "count", queue_verbs.count, "count messages by state")
+    for parser in (listing, counting):
+        _add_filter(parser)
+        _add_json(parser)
+    showing = _verb(below, "show", queue_verbs.show_one, "show all about one message")
+    showing.add_argument("id", metavar="ID")
+    _add_json(showing)
+    content = _verb(below, "cat", queue_verbs.cat, "write out the content of a message")
+    content.add_argument("id", metavar="ID")
+    for name, says in (
+        ("hold", "keep messages from being tried"),
+        ("release", "let messages go on from hold"),
+        ("retry", "try messages now"),
+        ("cancel", "give up on messages; nobody is notified"),
+    ):
+        _add_change(below, name, says)
+
+
+def _add_change(verbs: _Verbs, name: str, says: str) -> None:
+    parser = _verb(verbs, name, queue_verbs.change, says)
+    parser.set_defaults(change=name)
+    parser.add_argument("ids", metavar="ID", nargs="*")
+    parser.add_argument("--all", action="store_true", help="all that waits")
+    parser.add_argument("--reason", default="", help="a note for the timeline")
+    _add_filter(parser)
+    _add_json(parser)
+
+
+def _age(text: str) -> float:
+    kind = duration()
+    try:
+        return kind.read(text)
+    except Wrong as wrong:
+        raise argparse.ArgumentTypeError(f"{wrong}, as in {kind.allowed}") from wrong
+
+
+def _add_filter(parser: _Parser) -> None:
+    add = parser.add_argument_group("filters").add_argument
+    add("--from", dest="sender", metavar="ADDRESS", help='the sender; "<>" for notices')
+    add("--to", metavar="ADDRESS", help="a recipient")
+    add("--domain", help="the domain of a recipient")
+    add("--account", metavar="LOGIN", help="who submitted it")
+    add(
+        "--state",
+        action="append",
+        default=[],
+        choices=[*map(str, Status), queue_verbs.HELD],
+        help="may be given more than once",
+    )
+    add("--older-than", type=_age, metavar="AGE", help='as in "4h" or "2d"')
+    add(
+        "--category",
+        choices=[*map(str, Category)],
+        help="of the last answer",
+    )
+
+
+def _add_timeline(verbs: _Verbs) -> None:
+    parser = _verb(
+        verbs, "timeline", queue_verbs.timeline, "show what happened to a message"
+    )
+    parser.add_argument("id", metavar="ID|MESSAGE-ID")
+    _add_json(parser)
+
+
+def _add_rules(verbs: _Verbs) -> None:
+    _verb(verbs, "check", rule_verbs.check, "check the configuration and its files")
+    times = _verb(verbs, "schedule", rule_verbs.schedule, "print every retry time")
+    _add_json(times)
+    info = _verb(
+        verbs, "bounce-info", rule_verbs.bounce_info, "say what a server's reply means"
+    )
+    info.add_argument("replies", metavar="REPLY", nargs="*", help="in quotes")
+    info.add_argument(
+        "--json-lines", action="store_true", help="replies on standard input"
+    )
+    info.add_argument(
+        "--stage",
+        default=Stage.RCPT.value,
+        choices=[*map(str, Stage)],
+        help="where in the dialogue the reply came; default: rcpt",
+    )
+    _add_json(info)

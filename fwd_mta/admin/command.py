@@ -1,0 +1,135 @@
+"""What all verbs of the `fwdmta` command share: exit status, output, the world around.
+
+The verbs themselves are in `account_verbs`, `queue_verbs` and `rule_verbs`; `cli` reads
+the command line and calls them.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from getpass import getpass
+
+from twisted.internet.task import Clock
+
+from fwd_mta.admin.control import CommandError, Json, pages
+from fwd_mta.admin.link import Call, link
+from fwd_mta.config import Configuration, load, locate, retention_policy
+from fwd_mta.events import Event, Trouble
+from fwd_mta.interfaces import Entropy, QueueStore, WallClock
+from fwd_mta.net.chance import SystemEntropy
+from fwd_mta.net.clocks import SystemClock
+from fwd_mta.net.disk import SystemDisk
+from fwd_mta.queue.files import FileStore
+from fwd_mta.world.machine import InlineWorker
+
+DONE, NO, MISUSED = 0, 1, 2
+
+
+class UsageError(Exception):
+    """The command was called in a way that makes no sense; `str()` says how to."""
+
+
+def ask_at_terminal(prompt: str) -> str:
+    """Ask for a new password, twice, without showing it."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for a password at;"
+            " use --password-stdin or --generate"
+        )
+    password = getpass(prompt)
+    if getpass("Once more: ") != password:
+        raise UsageError("the two passwords differ; nothing was changed")
+    return password
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the command needs of the world; tests bring their own."""
+
+    wall: WallClock
+    entropy: Entropy
+    open_store: Callable[[Configuration, Clock], QueueStore]
+    ask_password: Callable[[str], str] = ask_at_terminal
+
+
+def file_store(configuration: Configuration, clock: Clock) -> QueueStore:
+    """Give the store of a configuration, for as long as no server holds it."""
+    return FileStore(
+        SystemDisk(),
+        configuration.state_dir,
+        InlineWorker(),
+        SystemClock(),
+        clock,
+        retention_policy(configuration),
+        configuration.queue.minimum_free_space,
+        configuration.submission.message_size_limit,
+        _tell,
+        owner=f"the fwdmta command, process {os.getpid()}",
+    )
+
+
+def _tell(event: Event) -> None:
+    """Tell the operator what the store found on the disk."""
+    if isinstance(event, Trouble):
+        complain(DONE, f"{event.where}: {event.what}")
+
+
+def real() -> Surroundings:
+    """Give the world as it is."""
+    return Surroundings(SystemClock(), SystemEntropy(), file_store)
+
+
+Options = argparse.Namespace
+Run = Callable[[Options, Surroundings], int]
+
+
+def complain(status: int, *lines: str) -> int:
+    """Write a line each on standard error; gives the status back."""
+    for line in lines:
+        print(f"fwdmta: {line}", file=sys.stderr)
+    return status
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines for people."""
+    for line in lines:
+        print(line)
+
+
+def print_json(rows: Iterable[object]) -> None:
+    """Write a JSON object a line."""
+    for row in rows:
+        print(json.dumps(row))
+
+
+def configuration_of(options: Options) -> Configuration:
+    """Read the configuration that the command was told of, or the usual one."""
+    return load(locate(options.config))
+
+
+def queue_of(options: Options, world: Surroundings) -> AbstractContextManager[Call]:
+    """Reach the queue: by the server if one runs, else by the store."""
+    configuration = configuration_of(options)
+    return link(
+        configuration.state_dir,
+        world.wall,
+        lambda clock: world.open_store(configuration, clock),
+    )
+
+
+def answer(call: Call, request: Json) -> Json:
+    """Ask, and raise what the answer says went wrong."""
+    given = call(request)
+    if "error" in given:
+        raise CommandError(given["error"])
+    return given
+
+
+def items(call: Call, request: Json) -> Iterator[Json]:
+    """Ask for a list, page by page."""
+    for page in pages(lambda asked: answer(call, asked), request):
+        yield from page["items"]

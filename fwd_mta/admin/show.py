@@ -1,0 +1,241 @@
+"""What the command prints for people: tables, one message whole, its timeline.
+
+Takes the JSON objects of `control` and gives lines. Times are UTC. What a peer or a
+client said is shown without control characters: it is not ours (guarantee 19).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+_REASON_INDENT = " " * 4
+_FIELD = 14
+_TEXT_LIMIT = 1000
+
+
+def clean(text: object) -> str:
+    """Make text safe for a terminal: one line, bounded, no control characters."""
+    line = " ".join(str(text)[:_TEXT_LIMIT].split())
+    return "".join(one if one.isprintable() else "?" for one in line)
+
+
+def moment(at: float | None) -> str:
+    """A time as in "2026-11-24 15:35:11"; UTC."""
+    if at is None:
+        return "-"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest units, as in "4 h 12 min"."""
+    rest = round(abs(seconds))
+    parts = []
+    for size, name in _UNITS:
+        amount, rest = divmod(rest, size)
+        if amount:
+            parts.append(f"{amount} {name}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def when(at: float | None, now: float) -> str:
+    """When something is due, as in "in 12 min", or "now"."""
+    if at is None:
+        return "-"
+    return "now" if at <= now else f"in {span(at - now)}"
+
+
+def octets(size: int) -> str:
+    """A size for people, as in "12 kB"."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Give aligned columns, the last one as long as it likes."""
+    filled = [list(heads), *(list(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    for row in filled:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        yield "  ".join(cells).rstrip()
+
+
+QUEUE_HEADS = "ID                  AGE          SIZE     STATE           NEXT TRY"
+
+
+def queue_row(row: Json, now: float) -> Iterator[str]:
+    """One entry of a list: a line, who to whom, and why it is still here."""
+    state = "held" if row["held"] is not None else str(row["state"])
+    cells = (
+        f"{row['id']:<18}",
+        f"{span(now - row['queued_at']):<11}",
+        f"{octets(row['size']):<7}",
+        f"{state:<14}",
+        when(row["next_at"], now),
+    )
+    yield "  ".join(cells)
+    yield f"{_REASON_INDENT}{clean(row['sender'])} -> {_recipients(row)}"
+    reason = _reason(row)
+    if reason:
+        yield _REASON_INDENT + reason
+
+
+def _recipients(row: Json) -> str:
+    shown = ", ".join(clean(one) for one in row["recipients"])
+    more = row["recipient_count"] - len(row["recipients"])
+    return f"{shown} and {more} more" if more else shown
+
+
+def _reason(row: Json) -> str:
+    if row["held"] is not None:
+        return f"on hold: {clean(row['held'])}"
+    last = row["last"]
+    if not last or last["delivered"]:
+        return ""
+    return f"{_words(last)} [{last['category']}: {clean(last['message'])}]"
+
+
+def _words(result: Json) -> str:
+    """Give the words of the other side, or that it said none."""
+    return clean(result["reply"]) if result["reply"] else "no reply"
+
+
+def counts(numbers: Json) -> Iterator[str]:
+    """The number of entries in each state."""
+    return table(("STATE", "MESSAGES"), [(k, str(v)) for k, v in numbers.items()])
+
+
+def whole(entry: Json, now: float) -> Iterator[str]:
+    """One entry with all its recipients."""
+    facts = (
+        ("id", entry["id"]),
+        ("state", entry["state"]),
+        ("on hold", entry["held"]),
+        ("account", entry["account"]),
+        ("from", entry["sender"]),
+        ("message-id", entry["message_id"]),
+        ("size", octets(entry["size"])),
+        ("queued", f"{moment(entry['queued_at'])} UTC"),
+        ("came from", _origin(entry)),
+        ("notice about", entry["cause"]),
+        ("not before", _maybe_moment(entry["hold_until"])),
+        ("finished", _maybe_moment(entry["finished_at"])),
+        ("redacted", _maybe_moment(entry["redacted_at"])),
+    )
+    for name, value in facts:
+        if value:
+            yield f"{name:<{_FIELD}}{clean(value)}"
+    for standing in entry["standings"]:
+        yield from _standing(standing, entry["held"] is not None, now)
+
+
+def _maybe_moment(at: float | None) -> str:
+    return "" if at is None else f"{moment(at)} UTC"
+
+
+def _origin(entry: Json) -> str:
+    if not entry["client"]:
+        return ""
+    how = ", ".join(one for one in (entry["protocol"], entry["tls"]) if one)
+    return f"[{entry['client']}] {entry['hello']} ({how})"
+
+
+def _standing(standing: Json, held: bool, now: float) -> Iterator[str]:
+    tries = f"{standing['attempts']} tries" if standing["attempts"] != 1 else "1 try"
+    yield f"to {clean(standing['recipient'])}: {standing['state']}, {tries}"
+    if standing["last"]:
+        yield from _result(standing["last"])
+    if standing["in_doubt_since"] is not None:
+        since = moment(standing["in_doubt_since"])
+        yield f"{_REASON_INDENT}in doubt since {since} UTC: sent, but no reply came"
+    if standing["possible_duplicate"]:
+        yield f"{_REASON_INDENT}tried again after that: it may have arrived twice"
+    if standing["next_at"] is not None and not held:
+        yield f"{_REASON_INDENT}{_next_try(standing['next_at'], now)}"
+
+
+def _next_try(at: float, now: float) -> str:
+    return f"{'next try':<{_FIELD}}{moment(at)} UTC ({when(at, now)})"
+
+
+def _result(result: Json) -> Iterator[str]:
+    """Tell one result: where, their words, what we make of it, by which rule."""
+    at = f"{result['host'] or 'nowhere'}, at {result['stage']}"
+    if result["tls"]:
+        at += f" ({result['tls']})"
+    facts = [("host", at), ("they said", _words(result))]
+    if result["in_doubt"]:
+        facts.append(("in doubt", "the message went out, and no reply came"))
+    if not result["delivered"]:
+        kind = f"{result['category']}, {result['action']} the {result['scope']}"
+        facts.append(("we read", f"{result['status']} {kind}: {result['message']}"))
+        facts.append(("rule", result["rule"]))
+    for name, value in facts:
+        yield f"{_REASON_INDENT}{name:<{_FIELD}}{clean(value)}"
+
+
+def timeline_step(step: Json) -> Iterator[str]:
+    """One step: a line, and for an attempt what became of each recipient."""
+    note = step["note"]
+    attempt = step["attempt"]
+    if attempt and not note:
+        note = f"took {span(attempt['ended'] - attempt['started'])}"
+    yield f"{moment(step['at'])}  {step['what']:<10}  {clean(note)}".rstrip()
+    if not attempt:
+        return
+    for line in attempt["trail"]:
+        yield f"{_REASON_INDENT}{'tried':<{_FIELD}}{clean(line)}"
+    for result in attempt["results"]:
+        yield f"  {clean(result['recipient'])}: {_outcome(result)}"
+        yield from _result(result)
+
+
+_OUTCOMES = {"reject": "refused", "defer": "deferred", "slowdown": "deferred"}
+
+
+def _outcome(result: Json) -> str:
+    if result["delivered"]:
+        return "taken by the next host"
+    return _OUTCOMES.get(result["action"], str(result["action"]))
+
+
+def outlook(entry: Json, now: float) -> Iterator[str]:
+    """What comes after the timeline: the state, and the next try of each recipient."""
+    yield f"now: {entry['state']}"
+    if entry["held"] is not None:
+        yield f"  on hold: {clean(entry['held'])}"
+        return
+    for standing in entry["standings"]:
+        if standing["next_at"] is not None:
+            next_try = _next_try(standing["next_at"], now)
+            yield f"  {clean(standing['recipient'])}: {next_try}"
+
+
+def schedule(times: Sequence[float]) -> Iterator[str]:
+    """The times of all tries of a message that is always deferred."""
+    before = 0.0
+    for number, at in enumerate(times, start=1):
+        wait = f"after {span(at - before)}" if number > 1 else "at once"
+        yield f"{number:>4}  {_clock(at)}  {wait}"
+        before = at
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    day, hour = divmod(hours, 24)
+    return f"{day} d {hour:02}:{minute:02}:{second:02}"
+
+
+def bounce_info(info: Json) -> Iterator[str]:
+    """One classification, for people."""
+    for name, value in info.items():
+        yield f"{name:<{_FIELD}}{clean(value)}"

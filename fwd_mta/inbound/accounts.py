@@ -1,0 +1,346 @@
+"""Accounts from a file: `accounts.toml`, read off the reactor, reloaded as a whole.
+
+A password costs one slow hash (argon2id, on a worker); its success is remembered as a
+keyed digest, so that the next message of the same client costs none. An unknown login
+costs as much as a wrong password.
+"""
+
+import base64
+import hmac
+import re
+import tomllib
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError
+from typing_extensions import override
+
+from fwd_mta.interfaces import Accounts, Entropy, Worker
+from fwd_mta.mail.account import Account
+from fwd_mta.mail.address import Mailbox, parse_mailbox
+from fwd_mta.mail.envelope import Notify
+from fwd_mta.mail.errors import LookUpFailed, SyntaxFault
+
+PASSWORDS_LIMIT = 4  # each costs a hash at every wrong try, for everybody
+SALT_OCTETS = 16
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_NOTIFY = {notify.value.lower(): notify for notify in Notify}
+
+
+class AccountsFault(Exception):
+    """The accounts file cannot be used; `errors` has a line for each mistake."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class HashCost:
+    """What one argon2id hash costs: passes, memory in KiB, lanes (RFC 9106 4)."""
+
+    time: int = 3
+    memory: int = 65536
+    lanes: int = 1
+
+    def hasher(self) -> PasswordHasher:
+        """A hasher of that cost."""
+        return PasswordHasher(self.time, self.memory, self.lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """An account with its secrets, as the file holds it."""
+
+    account: Account
+    passwords: tuple[str, ...] = field(repr=False)
+
+
+AccountTable = Mapping[str, StoredAccount]
+
+
+def argon2id_hash(
+    password: str, salt: bytes | None = None, cost: HashCost | None = None
+) -> str:
+    """Hash a password for `accounts.toml`; slow on purpose, so call it on a worker.
+
+    Without a salt argon2 takes one from the operating system.
+    """
+    return (cost or HashCost()).hasher().hash(_prepared(password), salt=salt)
+
+
+def parse_accounts(content: bytes) -> AccountTable:
+    """Read the whole file; raises AccountsFault with all mistakes at once."""
+    try:
+        tables = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise AccountsFault((f"not TOML: {broken}",)) from None
+    errors = [
+        f"key {key!r} is unknown; the file holds [[account]] tables"
+        for key in tables
+        if key != "account"
+    ]
+    found: dict[str, StoredAccount] = {}
+    written = tables.get("account", [])
+    if not isinstance(written, list):
+        raise AccountsFault(("write [[account]] with double brackets",))
+    for number, table in enumerate(written, 1):
+        _add(found, table, number, errors)
+    if errors:
+        raise AccountsFault(tuple(errors))
+    return found
+
+
+class FileAccounts(Accounts):
+    """The accounts of one file; `load` reads it, and again at every reload.
+
+    A file that cannot be used leaves the accounts as they were.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], bytes],
+        worker: Worker,
+        entropy: Entropy,
+        cost: HashCost | None = None,
+    ) -> None:
+        self._read = read
+        self._worker = worker
+        self._cost = cost or HashCost()
+        self._made_up = _made_up_hash(self._cost, entropy)
+        self._hasher = self._cost.hasher()
+        self._key = entropy.octets(32)
+        self._table: AccountTable | None = None
+        self._remembered: dict[str, bytes] = {}
+        self._hashes = 1
+
+    async def read(self) -> AccountTable:
+        """Read and check the file without using it; raises AccountsFault."""
+
+        def job() -> AccountTable:
+            try:
+                return parse_accounts(self._read())
+            except OSError as broken:
+                raise AccountsFault((f"cannot be read: {broken}",)) from broken
+
+        return await self._worker.run(job)
+
+    def use(self, table: AccountTable) -> None:
+        """Use what `read` gave; passwords that are gone are forgotten."""
+        self._table = table
+        stored = {hashed for one in table.values() for hashed in one.passwords}
+        self._remembered = {
+            hashed: digest
+            for hashed, digest in self._remembered.items()
+            if hashed in stored
+        }
+        self._hashes = max((len(one.passwords) for one in table.values()), default=1)
+
+    async def load(self) -> None:
+        """Read the file and use it; raises AccountsFault, and then changes nothing."""
+        self.use(await self.read())
+
+    @override
+    async def find(self, login: str) -> Account | None:
+        """The account of a login (its own, or a domain-wide one), or None."""
+        stored = self._stored(login)
+        return stored.account if stored else None
+
+    @override
+    async def verify(self, login: str, password: str) -> Account | None:
+        """The account if the password is right; always as slow if it is not."""
+        stored = self._stored(login)
+        hashes = stored.passwords if stored else ()
+        digest = blake2b(password.encode(), key=self._key).digest()
+        if any(self._remembers(hashed, digest) for hashed in hashes):
+            return stored.account if stored else None
+        padding = (self._made_up,) * (self._hashes - len(hashes))
+        matching = await self._worker.run(
+            lambda: self._matching(hashes + padding, password)
+        )
+        if stored is None or matching not in hashes:
+            return None
+        if matching in self._current_hashes(login):
+            self._remembered[matching] = digest
+        return stored.account
+
+    def _remembers(self, hashed: str, digest: bytes) -> bool:
+        return hmac.compare_digest(self._remembered.get(hashed, b""), digest)
+
+    def _current_hashes(self, login: str) -> tuple[str, ...]:
+        stored = self._stored(login)
+        return stored.passwords if stored else ()
+
+    def _matching(self, hashes: tuple[str, ...], password: str) -> str | None:
+        """The hash that fits; all are tried, so that the time tells nothing."""
+        found = None
+        for hashed in hashes:
+            if _fits(self._hasher, hashed, password):
+                found = hashed
+        return found
+
+    def _stored(self, login: str) -> StoredAccount | None:
+        if self._table is None:
+            raise LookUpFailed("The accounts file has not been read")
+        key = _login_key(login)
+        own = self._table.get(key)
+        return own or self._table.get("*@" + key.rpartition("@")[2])
+
+
+def _fits(hasher: PasswordHasher, hashed: str, password: str) -> bool:
+    try:
+        return hasher.verify(hashed, _prepared(password))
+    except VerificationError:
+        return False
+
+
+def _made_up_hash(cost: HashCost, entropy: Entropy) -> str:
+    """A hash that no password has: its salt and value are chance."""
+    salt, value = (
+        base64.b64encode(entropy.octets(count)).rstrip(b"=").decode("ascii")
+        for count in (SALT_OCTETS, 32)
+    )
+    return f"$argon2id$v=19$m={cost.memory},t={cost.time},p={cost.lanes}${salt}${value}"
+
+
+def _prepared(password: str) -> str:
+    """One form for what looks the same on any keyboard (NFKC, as in RFC 4013 2.2)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def _login_key(login: str) -> str:
+    local, _, domain = login.rpartition("@")
+    return f"{local.lower()}@{Mailbox('', domain).key[1]}"
+
+
+def _add(
+    found: dict[str, StoredAccount], table: object, number: int, errors: list[str]
+) -> None:
+    """Take one [[account]] table, or say what is wrong with it."""
+    if not isinstance(table, dict):
+        errors.append("write [[account]] with double brackets")
+        return
+    login = table.get("login")
+    if not isinstance(login, str) or not _is_pattern(login):
+        errors.append(
+            f"account {number}: login: a full address, or *@domain, not {login!r}"
+        )
+        return
+    where = f"account {login}: "
+    errors += [where + mistake for mistake in _mistakes(table)]
+    if _login_key(login) in found:
+        errors.append(where + "login: there are two accounts of this login")
+    if not errors:
+        found[_login_key(login)] = _account(table)
+
+
+def _mistakes(table: dict[str, Any]) -> list[str]:
+    mistakes = []
+    for key, value in table.items():
+        kind = _KEYS.get(key)
+        if kind is None:
+            mistakes.append(f"{key}: unknown; allowed: {', '.join(_KEYS)}")
+        elif not kind.is_valid(value):
+            mistakes.append(f"{key}: {kind.allowed}")
+    if "password" not in table:
+        mistakes.append("password: missing; make one with: fwdmta account password")
+    return mistakes
+
+
+def _account(table: dict[str, Any]) -> StoredAccount:
+    notify = table.get("notify")
+    content = table.get("retention_content")
+    account = Account(
+        login=table["login"],
+        send_as=tuple(table.get("send_as", ())),
+        smtp=table.get("smtp", True),
+        notify=None
+        if notify is None
+        else tuple(sorted({_NOTIFY[word] for word in notify})) or (Notify.NEVER,),
+        messages_per_account=table.get("messages_per_account"),
+        recipients_per_account=table.get("recipients_per_account"),
+        retention_content=None if content is None else _duration(content),
+    )
+    return StoredAccount(account, tuple(_list(table["password"])))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _duration(text: object) -> float | None:
+    if text == "0":
+        return 0.0
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    return int(match[1]) * _SECONDS[match[2]] if match else None
+
+
+def _is_pattern(value: object) -> bool:
+    """Whether it is an address or "*@domain"."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return bool(parse_mailbox(value).domain)
+    except SyntaxFault:
+        return False
+
+
+def _is_hash(value: object) -> bool:
+    if not isinstance(value, str) or not value.startswith("$argon2id$"):
+        return False
+    try:
+        extract_parameters(value)
+    except InvalidHashError:
+        return False
+    return True
+
+
+def _are_hashes(value: object) -> bool:
+    hashes = _list(value)
+    return 0 < len(hashes) <= PASSWORDS_LIMIT and all(map(_is_hash, hashes))
+
+
+def _are_notices(value: object) -> bool:
+    if not isinstance(value, list) or not all(word in _NOTIFY for word in value):
+        return False
+    return value == ["never"] or "never" not in value
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    is_valid: Callable[[object], bool]
+    allowed: str
+
+
+_COUNT = _Key(_is_count, "a whole number; 0 for no limit")
+_KEYS = {
+    "login": _Key(_is_pattern, "a full address, or *@domain"),
+    "password": _Key(
+        _are_hashes, f"one to {PASSWORDS_LIMIT} argon2id hashes, by: fwdmta account"
+    ),
+    "scram": _Key(
+        lambda value: all(isinstance(one, str) for one in _list(value)),
+        "SCRAM-SHA-256 keys, by: fwdmta account",
+    ),
+    "send_as": _Key(
+        lambda value: isinstance(value, list) and all(map(_is_pattern, value)),
+        "a list of addresses or *@domain",
+    ),
+    "smtp": _Key(lambda value: isinstance(value, bool), "true or false"),
+    "notify": _Key(_are_notices, "a list of " + ", ".join(_NOTIFY)),
+    "messages_per_account": _COUNT,
+    "recipients_per_account": _COUNT,
+    "retention_content": _Key(
+        lambda value: _duration(value) is not None, 'a duration, as in "30d" or "0"'
+    ),
+}

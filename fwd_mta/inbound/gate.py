@@ -1,0 +1,203 @@
+"""The gate of a session: octets in, replies out, one at a time, in order, bounded.
+
+Twisted's own line receiver goes on to the next line while a reply is still owed, and
+bounds neither what it keeps nor what it writes; this takes its place (docs/design.md,
+D4 to D6 and D8).
+"""
+
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.mail import smtp
+from twisted.python.failure import Failure
+
+from fwd_mta.mail.reply import Reply
+from fwd_mta.smtp import replies
+
+LINE_LIMIT = 2048
+AUTH_LINE_LIMIT = 12288  # RFC 4954 4
+INPUT_LIMIT = 256 * 1024
+OUTPUT_LIMIT = 32 * 1024
+CLOSE_LIMIT = 10.0
+
+_LINE_TOO_LONG = Reply(500, "5.2", "Line too long")
+_AUTH_TOO_LONG = Reply(500, "5.6", "Authentication exchange line is too long")
+
+
+class Gate:
+    """Half a protocol: gives `lineReceived` a line, `take_data` the buffer.
+
+    The next line is not looked at before `respond` was called for the one before it,
+    nor while the peer does not read what it was sent. Replies of one group of commands
+    leave in one write.
+    """
+
+    transport: Any
+    mode: str
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.clock = clock
+        self.closing = False
+        self._input = bytearray()
+        self._output = bytearray()
+        self._busy = False
+        self._pumping = False
+        self._blocked = False
+        self._holds: set[str] = set()
+        self._cut: IDelayedCall | None = None
+
+    # What a session does with it
+
+    @property
+    def pending(self) -> int:
+        """Octets that came and were not looked at yet."""
+        return len(self._input)
+
+    def send(self, octets: bytes) -> None:
+        """Add to what leaves with the next write; more of the same reply follows."""
+        self._output += octets
+
+    def respond(self, octets: bytes) -> None:
+        """Answer the command that was given last, and let the next one in."""
+        if self.closing:
+            return
+        self.send(octets)
+        self._busy = False
+        if not self._pumping:
+            self._pump()
+
+    def close(self, reply: Reply | None = None) -> None:
+        """Say the last word and hang up; a peer that does not read it is cut off."""
+        if self.closing:
+            return
+        if reply is not None:
+            self.send(replies.write(reply))
+        self._flush()
+        self._stop_listening()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._cut = self.clock.callLater(CLOSE_LIMIT, self.transport.abortConnection)
+
+    def hold_reading(self, reason: str) -> None:
+        """Read no more from the client until `release_reading` for the same reason."""
+        if not self._holds and not self.closing:
+            self.transport.pauseProducing()
+        self._holds.add(reason)
+
+    def release_reading(self, reason: str) -> None:
+        """Read on, unless there is another reason not to."""
+        if reason not in self._holds:
+            return
+        self._holds.remove(reason)
+        if not self._holds and not self.closing:
+            self.transport.resumeProducing()
+
+    # What a session gives
+
+    def lineReceived(self, line: bytes) -> None:
+        """Obey one line; must end in one `respond` or `close`, now or later."""
+        raise NotImplementedError
+
+    def take_data(self, buffer: bytearray) -> bool:
+        """Take mail data from the buffer; whether there is more to be done with it."""
+        raise NotImplementedError
+
+    def broken(self, failure: Failure) -> None:
+        """An exception came out of a line or chunk: end this session."""
+        raise NotImplementedError
+
+    # What Twisted calls
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the client."""
+        if self.closing:
+            return
+        self._input += data
+        self._pump()
+
+    def pauseProducing(self) -> None:
+        """The client does not read its replies: let no more commands in.
+
+        Reading goes on until the buffer is full, or a TLS handshake would stall.
+        """
+        self._blocked = True
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._blocked = False
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connectionLost` follows."""
+        self._blocked = True
+
+    # The inside
+
+    def open_gate(self) -> None:
+        """Begin: the connection is made."""
+        self.transport.registerProducer(self, True)
+
+    def shut_gate(self) -> None:
+        """End: the connection is lost."""
+        self.closing = True
+        self._input.clear()
+        if self._cut is not None and self._cut.active():
+            self._cut.cancel()
+
+    def _stop_listening(self) -> None:
+        self.closing = True
+        self._input.clear()
+        if self._holds:
+            self.transport.resumeProducing()
+
+    def _pump(self) -> None:
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._may_go_on() and self._step():
+                if len(self._output) > OUTPUT_LIMIT:
+                    self._flush()
+        except Exception:  # noqa: BLE001 - one session ends, never the reactor (P6)
+            self.broken(Failure())
+        finally:
+            self._pumping = False
+        self._flush()
+        self._flow()
+
+    def _may_go_on(self) -> bool:
+        waits = self._busy or self._blocked or self.closing
+        return bool(self._input) and not waits
+
+    def _step(self) -> bool:
+        if self.mode == smtp.DATA:
+            return self.take_data(self._input)
+        limit = self._line_limit()
+        end = self._input.find(b"\r\n", 0, limit + 2)
+        if end < 0:
+            if len(self._input) > limit + 1:
+                is_auth = limit == AUTH_LINE_LIMIT
+                self.close(_AUTH_TOO_LONG if is_auth else _LINE_TOO_LONG)
+            return False
+        line = bytes(self._input[:end])
+        del self._input[: end + 2]
+        self._busy = True
+        self.lineReceived(line)
+        return True
+
+    def _line_limit(self) -> int:
+        is_auth = self.mode == smtp.AUTH or self._input[:5].upper() == b"AUTH "
+        return AUTH_LINE_LIMIT if is_auth else LINE_LIMIT
+
+    def _flush(self) -> None:
+        if self._output and not self.closing:
+            octets, self._output = bytes(self._output), bytearray()
+            self.transport.write(octets)
+
+    def _flow(self) -> None:
+        if self.closing:
+            return
+        if len(self._input) > INPUT_LIMIT:
+            self.hold_reading("input")
+        else:
+            self.release_reading("input")

@@ -1,0 +1,254 @@
+"""From the final dot to the 250: checked, mended, scanned, stamped, durable.
+
+Doorway: `Intake.accept`. Whatever breaks in here is our fault and is answered 4xx (P4);
+the 250 is given only after the store said that the message is durable (P1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fwd_mta.events import Accepted, Emit, Trouble
+from fwd_mta.inbound.content import Content
+from fwd_mta.interfaces import (
+    Entropy,
+    QueueWriter,
+    Scanner,
+    ScanReport,
+    Spool,
+    Verdict,
+    WallClock,
+    Worker,
+)
+from fwd_mta.mail.address import excerpt
+from fwd_mta.mail.entry import Origin, QueueEntry, Standing
+from fwd_mta.mail.envelope import Body, Envelope
+from fwd_mta.mail.errors import MailError, NoSpace
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.reply import Reply
+from fwd_mta.mail.session import Service, Session
+from fwd_mta.rules.encoding import encode_header, fit
+from fwd_mta.rules.identity import entry_id
+from fwd_mta.rules.stamping import message_id_of, stamp
+from fwd_mta.rules.submission import SubmissionPolicy, refusal, with_help
+
+_INLINE = 64 * 1024  # a larger body is mended on the worker
+_PIECE = 1024 * 1024
+
+
+class Intake:
+    """Takes messages into the queue. `policy` may be replaced at a reload."""
+
+    def __init__(
+        self,
+        writer: QueueWriter,
+        scanners: Sequence[Scanner],
+        policy: SubmissionPolicy,
+        hostname: str,
+        wall: WallClock,
+        worker: Worker,
+        entropy: Entropy,
+        emit: Emit,
+        *,
+        trace_client: bool = False,
+    ) -> None:
+        self.policy = policy
+        self.scanners = scanners
+        self.trace_client = trace_client
+        self._writer = writer
+        self._hostname = hostname
+        self._wall = wall
+        self._worker = worker
+        self._entropy = entropy
+        self._emit = emit
+
+    def no_room(self) -> Reply | None:
+        """What MAIL is answered when the disk is nearly full, else None."""
+        octets = self.policy.message_size_limit * 3 // 2
+        return None if self._writer.has_room(octets) else NoSpace.reply
+
+    def spool(self) -> Spool:
+        """Begin a body in the store."""
+        return self._writer.spool()
+
+    async def accept(
+        self, session: Session, envelope: Envelope, content: Content
+    ) -> Reply:
+        """Take the message and answer the final dot; never raises."""
+        try:
+            reply = await self._accept(session, envelope, content)
+        except Exception as broken:  # noqa: BLE001 - never a bounce for our fault (P4)
+            reply = self._trouble(broken)
+        if not reply.is_positive:
+            content.discard()
+        return reply
+
+    async def _accept(
+        self, session: Session, envelope: Envelope, content: Content
+    ) -> Reply:
+        policy = policy_for(session, self.policy)
+        message = await content.done()
+        reply = refusal(session, envelope, message, policy)
+        if reply is not None:
+            return reply
+        fitted = await self._fitted(envelope, message, content, policy)
+        if isinstance(fitted, Reply):
+            return with_help(fitted, policy.help_url)
+        reply = await self._scanned(session, envelope, fitted)
+        if reply is not None:
+            return with_help(reply, policy.help_url)
+        return await self._queued(session, envelope, fitted, content)
+
+    async def _queued(
+        self, session: Session, envelope: Envelope, message: Message, content: Content
+    ) -> Reply:
+        now = self._wall.now()
+        name = entry_id(now, self._entropy.octets(8))
+        head = stamp(
+            message.head,
+            session=session,
+            envelope=envelope,
+            hostname=self._hostname,
+            entry_id=name,
+            now=now,
+            trace_client=self.trace_client,
+        )
+        message = replace(message, head=head)
+        meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
+        entry = _entry(name, now, session, meant, message)
+        await self._writer.add(entry, message)
+        self._emit(_accepted(entry, session))
+        return Reply(250, "0.0", f"Ok: queued as {name}")
+
+    async def _fitted(
+        self,
+        envelope: Envelope,
+        message: Message,
+        content: Content,
+        policy: SubmissionPolicy,
+    ) -> Message | Reply:
+        """Encode what must be ASCII, bring long lines under the limit."""
+        head = _ascii_head(message.head, envelope)
+        if isinstance(head, Reply):
+            return head
+        if content.long_line is not None and policy.long_lines == "reject":
+            text = f"Line {content.long_line} is longer than 998 octets"
+            return Reply(550, "6.0", text)
+        if content.long_line is None:
+            fitted = fit(head, b"")
+            return (
+                fitted
+                if isinstance(fitted, Reply)
+                else Message(fitted[0], message.body)
+            )
+        return await self._mended(head, message, content)
+
+    async def _mended(
+        self, head: bytes, message: Message, content: Content
+    ) -> Message | Reply:
+        """Encode the parts of a body with long lines, in memory (RFC 6409 8)."""
+        body = await _whole(message)
+        if len(body) <= _INLINE:
+            fitted = fit(head, body)
+        else:
+            fitted = await self._worker.run(lambda: fit(head, body))
+        if isinstance(fitted, Reply):
+            return fitted
+        return Message(fitted[0], await content.respooled(fitted[1]))
+
+    async def _scanned(
+        self, session: Session, envelope: Envelope, message: Message
+    ) -> Reply | None:
+        for scanner in self.scanners:
+            report = await scanner.scan(session, envelope, message)
+            if report.verdict is Verdict.DEFER:
+                what = f"{report.scanner} could not check a message: {report.reason}"
+                self._emit(Trouble("scan", what, "see whether the scanner runs"))
+            if report.verdict is not Verdict.ACCEPT:
+                return _verdict(report)
+        return None
+
+    def _trouble(self, broken: Exception) -> Reply:
+        what = f"a message was not taken: {type(broken).__name__}: {broken}"
+        self._emit(Trouble("intake", what, "the client was told to try again later"))
+        known = isinstance(broken, MailError) and broken.reply.is_temporary
+        return broken.reply if known else MailError.reply  # type: ignore[attr-defined]
+
+
+def policy_for(session: Session, policy: SubmissionPolicy) -> SubmissionPolicy:
+    """A relay listener mends what a submission listener may refuse (SPEC section 1)."""
+    if session.service is not Service.RELAY:
+        return policy
+    return replace(policy, bare_newline="normalize", long_lines="encode")
+
+
+def _ascii_head(head: bytes, envelope: Envelope) -> bytes | Reply:
+    """The head without raw UTF-8, unless SMTPUTF8 says that it may have some."""
+    if not envelope.smtputf8:
+        return encode_header(head)
+    try:
+        head.decode()
+    except UnicodeDecodeError:
+        return Reply(550, "6.0", "The header section is not valid UTF-8")
+    return head
+
+
+async def _whole(message: Message) -> bytes:
+    pieces = [
+        await message.read(at, _PIECE) for at in range(0, message.body_size, _PIECE)
+    ]
+    return b"".join(pieces)
+
+
+def _verdict(report: ScanReport) -> Reply:
+    reason = excerpt(report.reason, 200)
+    if report.verdict is Verdict.REJECT:
+        return Reply(554, "7.1", reason or f"Message refused by {report.scanner}")
+    return Reply(451, "7.1", "The message could not be checked, try again later")
+
+
+def _meant(
+    session: Session, envelope: Envelope, message: Message, *, eight_bit: bool
+) -> Envelope:
+    """The envelope as it goes on: what the content needs, what the account wants."""
+    given = Body.SEVEN_BIT if envelope.body is Body.SEVEN_BIT else None
+    needed = eight_bit or not message.head.isascii()
+    default = session.account.notify if session.account else None
+    recipients = tuple(
+        replace(one, notify=default) if one.notify is None else one
+        for one in envelope.recipients
+    )
+    body = Body.EIGHT_BIT if needed else given
+    return replace(envelope, recipients=recipients, body=body)
+
+
+def _entry(
+    name: str, now: float, session: Session, envelope: Envelope, message: Message
+) -> QueueEntry:
+    due = max(now, envelope.hold_until or 0)
+    return QueueEntry(
+        id=name,
+        account=session.account.login if session.account else None,
+        envelope=envelope,
+        standings=tuple(Standing(one, due) for one in envelope.recipients),
+        queued_at=now,
+        size=message.size,
+        origin=Origin(
+            client=session.client,
+            hello=session.hello or "",
+            protocol=session.protocol,
+            tls=str(session.tls or ""),
+        ),
+        message_id=message_id_of(message.head),
+    )
+
+
+def _accepted(entry: QueueEntry, session: Session) -> Accepted:
+    sender = entry.envelope.reverse_path
+    return Accepted(
+        id=entry.id,
+        account=entry.account or "",
+        client=session.client,
+        sender=str(sender) if sender else "",
+        recipients=len(entry.standings),
+        size=entry.size,
+    )

@@ -1,0 +1,913 @@
+"""How a client submits mail: Twisted's ESMTP, with what it lacks (RFC 6409, 5321).
+
+`FwdESMTP` is an `ESMTP` and `SubmissionFactory` an `SMTPFactory`, with a cred portal;
+framing, grammar, limits, mail data and the STARTTLS reset are our own (`gate`,
+`smtp.commands`, `smtp.data`), because the stock ones lose or mix up mail there.
+"""
+
+import binascii
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol
+from twisted.mail import smtp
+from twisted.mail.interfaces import IMessageDelivery
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from fwd_mta.events import Emit, Refused, Trouble
+from fwd_mta.inbound import words
+from fwd_mta.inbound.content import Content
+from fwd_mta.inbound.gate import CLOSE_LIMIT, Gate
+from fwd_mta.inbound.intake import Intake, policy_for
+from fwd_mta.inbound.sasl import CHALLENGERS, TrustedDelivery, reply_to
+from fwd_mta.mail.address import Mailbox
+from fwd_mta.mail.envelope import Envelope, Recipient
+from fwd_mta.mail.errors import MailError, SyntaxFault
+from fwd_mta.mail.reply import Reply
+from fwd_mta.mail.session import Service, Session
+from fwd_mta.net.tls import ServerTls, start_tls, tls_facts
+from fwd_mta.rules.submission import SubmissionPolicy, with_help
+from fwd_mta.smtp import commands, extensions, replies
+from fwd_mta.smtp.data import DataReader
+
+HANDSHAKE_LIMIT = 30.0
+COMMAND_LIMIT = 300.0  # RFC 5321 4.5.3.2.7
+DATA_BLOCK_LIMIT = 180.0  # RFC 5321 4.5.3.2.5
+MESSAGE_LIMIT = 7200.0
+
+ERROR_LIMIT = 20
+IDLE_COMMAND_LIMIT = 100
+AUTH_FAILURE_LIMIT = 4
+
+_TLS_HELLO = b"\x16\x03"
+_FAULT_CODES = frozenset({500, 501, 502, 503, 504, 555})
+_IDLE_VERBS = frozenset({"EHLO", "HELO", "HELP", "NOOP", "RSET", "VRFY"})
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionSettings:
+    """What one listener is like; may be replaced at a reload.
+
+    `postmaster` is where unqualified `<Postmaster>` and postmaster at our own name go.
+    """
+
+    service: Service
+    hostname: str
+    policy: SubmissionPolicy
+    trusted_networks: Networks = ()
+    exempt_networks: Networks = ()
+    connections_per_client: int = 50
+    connections_per_account: int = 60
+    postmaster: Mailbox | None = None
+    contact: str = ""
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """A mail transaction on its way from MAIL to DATA."""
+
+    parameters: commands.MailParameters
+    recipients: dict[tuple[str, str], Recipient] = field(default_factory=dict)
+    refused: int = 0
+
+    def envelope(self) -> Envelope:
+        said = self.parameters
+        return Envelope(
+            reverse_path=said.reverse_path,
+            recipients=tuple(self.recipients.values()),
+            body=said.body,
+            smtputf8=said.smtputf8,
+            ret=said.ret,
+            envid=said.envid,
+        )
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """Mail data on its way from 354 to the final dot."""
+
+    envelope: Envelope
+    reader: DataReader
+    content: Content
+    deadline: float
+
+    @property
+    def fault(self) -> Reply | None:
+        return self.reader.fault or self.content.fault
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class FwdESMTP(Gate, smtp.ESMTP):
+    """One submission session."""
+
+    factory: "SubmissionFactory"
+    portal: Any
+    delivery: Any
+    challenger: Any
+    callLater: Any
+
+    def __init__(self, factory: "SubmissionFactory") -> None:
+        smtp.ESMTP.__init__(self, dict(CHALLENGERS), factory.tls)
+        Gate.__init__(self, factory.clock)
+        self.factory = factory
+        self.portal = factory.portal
+        self.host = factory.settings.hostname
+        self.callLater = factory.clock.callLater
+        self.session = Session(factory.settings.service, "", 0)
+        self._transaction: _Transaction | None = None
+        self._arriving: _Arriving | None = None
+        self._encrypted = self._handshaking = self._spoken = self._distrusts = False
+        self._lost = False
+        self._verb = ""
+        self._errors = self._idle_commands = self._auth_failures = 0
+
+    @property
+    def settings(self) -> SubmissionSettings:
+        """The listener's settings as they are now."""
+        return self.factory.settings
+
+    @property
+    def policy(self) -> SubmissionPolicy:
+        """What holds for messages of this session."""
+        return policy_for(self.session, self.settings.policy)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost if the session ended now."""
+        in_mail = self._transaction is not None or self._arriving is not None
+        return not (in_mail or self._busy)
+
+    # The connection
+
+    @override
+    def connectionMade(self) -> None:
+        """Greet; on a port where TLS comes first the greeting waits for it."""
+        self.open_gate()
+        client, port = client_of(self.transport.getPeer())
+        service = self.settings.service
+        trusted = service is Service.RELAY and _is_in(
+            client, self.settings.trusted_networks
+        )
+        self.session = Session(service, client, port, trusted=trusted)
+        if trusted:
+            self.delivery = TrustedDelivery()
+        self._encrypted = self._handshaking = service is Service.SUBMISSIONS
+        self.factory.joined(self)
+        self.setTimeout(HANDSHAKE_LIMIT if self._handshaking else COMMAND_LIMIT)
+        self._answer(Reply(220, None, f"{self.settings.hostname} ESMTP fwd_mta"))
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up, on 465 or after STARTTLS."""
+        self._handshaking = False
+        self.session = replace(self.session, tls=tls_facts(self.transport))
+        self.setTimeout(COMMAND_LIMIT)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the client; a TLS hello in clear is named, not answered."""
+        if not (self._spoken or self._encrypted or self.closing):
+            if (bytes(self._input[:2]) + data).startswith(_TLS_HELLO):
+                self._log_refusal("TLS", words.HELLO_IN_CLEAR)
+                self.close()
+                return
+            self._spoken = len(self._input) + len(data) >= len(_TLS_HELLO)
+        super().dataReceived(data)
+
+    @override
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The end, announced by QUIT or not: what was accepted stays accepted."""
+        self._lost = True
+        self.setTimeout(None)
+        self.shut_gate()
+        if self._handshaking and reason.check(SSL.Error):
+            self._log_refusal("TLS", words.tls_mistake(reason.value))
+        if self._arriving is not None:
+            self._arriving.content.discard()
+            self._arriving = None
+        self._log_out()
+        self.factory.left(self)
+
+    @override
+    def timeoutConnection(self) -> None:
+        """A stage took too long."""
+        if self._handshaking:
+            self._handshake_too_slow()
+            return
+        self._drop_arriving()
+        name = self.settings.hostname
+        self.close(Reply(421, "4.2", f"{name} waited too long for you, closing"))
+
+    @override
+    def broken(self, failure: Failure) -> None:
+        """An exception ends this session, and nothing else (P6)."""
+        what = f"{type(failure.value).__name__} in {self._verb or 'a session'}"
+        self.factory.emit(Trouble("session", f"{what}: {failure.getErrorMessage()}"))
+        self._drop_arriving()
+        self.close(Reply(421, "3.0", "Server error, please try again later"))
+
+    def leave_if_idle(self) -> None:
+        """The server drains: go, unless a message is on its way."""
+        if self._handshaking:
+            self.transport.abortConnection()
+        elif self.is_idle:
+            self.close(words.SHUTTING_DOWN)
+
+    def _handshake_too_slow(self) -> None:
+        """Nobody began TLS: most often a client that waits for a greeting in clear.
+
+        It can read our words if they go below the TLS layer, which has sent nothing.
+        """
+        self._log_refusal("TLS", f"no TLS handshake within {HANDSHAKE_LIMIT:.0f} s")
+        self._stop_listening()
+        below = getattr(self.transport, "transport", None)
+        if self.settings.service is not Service.SUBMISSIONS or below is None:
+            self.transport.abortConnection()
+            return
+        self.transport.unregisterProducer()
+        below.write(replies.write(words.WANTS_TLS))
+        below.loseConnection()
+        self._cut = self.clock.callLater(CLOSE_LIMIT, below.abortConnection)
+
+    # Lines and replies
+
+    @override
+    def lineReceived(self, line: bytes) -> None:
+        """Obey one line; no timer runs while we owe the reply."""
+        self.setTimeout(None)
+        if self.mode == smtp.AUTH:
+            self.state_AUTH(line)
+        else:
+            self.state_COMMAND(line)
+
+    @override
+    def state_COMMAND(self, line: bytes) -> None:
+        """Find the verb's method and let it answer."""
+        try:
+            command = commands.parse(line)
+        except commands.CommandFault as fault:
+            self._verb = "a command"
+            self._obey(None, b"", fault.reply)
+            return
+        self._verb = command.verb
+        self._obey(self.lookupMethod(command.verb), command.argument, words.UNKNOWN)
+
+    @override
+    def lookupMethod(self, command: str) -> Any:
+        """The method of a verb, or None."""
+        return getattr(self, "do_" + command, None) or getattr(
+            self, "ext_" + command, None
+        )
+
+    @override
+    def do_UNKNOWN(self, rest: bytes) -> None:
+        """A client that says UNKNOWN gets what all unknown verbs get."""
+        self._answer(words.UNKNOWN)
+
+    @override
+    def sendCode(self, code: int, message: bytes = b"") -> None:
+        """Twisted's way to answer; ours carries an enhanced code."""
+        self._answer(Reply(code, None, message.decode("ascii", "replace")))
+
+    def _obey(
+        self, method: Callable[[bytes], None] | None, argument: bytes, unknown: Reply
+    ) -> None:
+        """Call a verb's method; behind a refused DATA anything else is mail data."""
+        distrusted, self._distrusts = self._distrusts, False
+        if method is not None:
+            method(argument)
+        elif distrusted:
+            self.close(words.CONTENT_REFUSED)
+        else:
+            self._answer(unknown)
+
+    def _answer(self, reply: Reply) -> None:
+        """Answer the command at hand, or end the session if that was one too many."""
+        if self.closing:
+            return
+        last = self._last_word(reply)
+        if reply.code >= 400:
+            reply = with_help(reply, self.settings.policy.help_url)
+            self._log_refusal(self._verb, str(last or reply))
+        if last is not None:
+            self.close(last)
+            return
+        self._write(replies.write(reply))
+        if self.factory.draining and self.is_idle:
+            self.close(words.SHUTTING_DOWN)
+
+    def _then(
+        self,
+        waited: Deferred[Any],
+        done: Callable[[Any], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        """Go on when something answered; the gate stays shut until then."""
+        _ = waited.addCallbacks(done, failed)
+        _ = waited.addErrback(self.broken)
+
+    def _write(self, octets: bytes) -> None:
+        if not self._handshaking:
+            self.setTimeout(COMMAND_LIMIT)
+        self.respond(octets)
+
+    def _last_word(self, reply: Reply) -> Reply | None:
+        """Count what wears a server out; the 421 that replaces the reply, if due."""
+        if self._verb in _IDLE_VERBS:
+            self._idle_commands += 1
+        if reply.code in _FAULT_CODES and self._verb != "RCPT":
+            self._errors += 1
+        if self._errors > ERROR_LIMIT:
+            return words.TOO_MANY_ERRORS
+        if self._idle_commands > IDLE_COMMAND_LIMIT:
+            return words.TOO_MANY_IDLE
+        return None
+
+    def _log_refusal(self, where: str, text: str) -> None:
+        account = self.session.account
+        login = account.login if account else ""
+        self.factory.emit(Refused(self.session.client, login, where, text))
+
+    # EHLO and the small verbs
+
+    @override
+    def do_EHLO(self, rest: bytes) -> None:
+        """RFC 5321 4.1.1.1: any name is taken, and ends the transaction."""
+        self._hello(rest, "\n".join(["", *self._keywords()]), extended=True)
+
+    @override
+    def do_HELO(self, rest: bytes) -> None:
+        """The same, for clients of another age."""
+        self._hello(rest, "", extended=False)
+
+    @override
+    def do_RSET(self, rest: bytes) -> None:
+        """End the transaction, not the login."""
+        if not rest:
+            self._transaction = None
+        self._answer(words.NO_ARGUMENT if rest else words.OK)
+
+    @override
+    def do_QUIT(self, rest: bytes) -> None:
+        """Part as friends."""
+        self.close(Reply(221, "0.0", "Bye"))
+
+    def do_NOOP(self, rest: bytes) -> None:
+        """RFC 5321 4.1.1.9."""
+        self._answer(words.OK)
+
+    def do_VRFY(self, rest: bytes) -> None:
+        """RFC 5321 7.3: who has a mailbox is nobody's business."""
+        missing = Reply(501, "5.4", "Say VRFY and an address")
+        told = Reply(252, "0.0", "Cannot say, but will take mail for it")
+        self._answer(told if rest else missing)
+
+    def do_HELP(self, rest: bytes) -> None:
+        """RFC 5321 4.1.1.8: where a person finds help."""
+        words = ["Log in with your full address and password, then MAIL, RCPT, DATA"]
+        words += [f"Help: {url}" for url in [self.settings.policy.help_url] if url]
+        words += [f"Contact: {name}" for name in [self.settings.contact] if name]
+        self._answer(Reply(214, "0.0", "\n".join(words)))
+
+    def do_EXPN(self, rest: bytes) -> None:
+        """Not for strangers (RFC 5321 7.3)."""
+        self._answer(words.NOT_HERE)
+
+    do_ETRN = do_TURN = do_EXPN
+
+    def do_BDAT(self, rest: bytes) -> None:
+        """We do not offer it, and what follows it is no command: the session ends."""
+        self.send(replies.write(words.NOT_HERE))
+        self.close(words.CONTENT_REFUSED)
+
+    def _hello(self, name: bytes, offer: str, *, extended: bool) -> None:
+        if not name:
+            self._answer(Reply(501, "5.4", f"Say {self._verb} and your name"))
+            return
+        self._transaction = None
+        hello = name.decode("ascii", "backslashreplace")[:255]
+        self.session = replace(self.session, hello=hello, extended=extended)
+        self._answer(Reply(250, None, self.settings.hostname + offer))
+
+    def _keywords(self) -> tuple[str, ...]:
+        is_relay = self.settings.service is Service.RELAY
+        mechanisms = () if is_relay else tuple(name.decode() for name in CHALLENGERS)
+        return extensions.keywords(
+            encrypted=self._encrypted,
+            starttls=self.factory.tls is not None,
+            auth=mechanisms,
+            size_limit=self.policy.message_size_limit,
+            recipient_limit=self.policy.recipient_limit,
+        )
+
+    # STARTTLS
+
+    @override
+    def ext_STARTTLS(self, rest: bytes) -> None:
+        """RFC 3207: nothing said or sent in clear is known any more afterwards (P5)."""
+        if rest:
+            self._answer(words.NO_ARGUMENT)
+        elif self._encrypted:
+            self._answer(Reply(503, "5.1", "The line is encrypted already"))
+        elif self.factory.tls is None:
+            self._answer(words.NOT_HERE)
+        elif self.pending:
+            self._log_refusal("STARTTLS", words.BEHIND_STARTTLS.text)
+            self.close(words.BEHIND_STARTTLS)
+        else:
+            self._start_tls(self.factory.tls)
+
+    def _start_tls(self, creator: ServerTls) -> None:
+        self.send(replies.write(Reply(220, "0.0", "Ready to start TLS")))
+        self._flush()
+        self._transaction = None
+        self._log_out()
+        self.session = replace(self.session, hello=None, extended=False)
+        self._encrypted = self._handshaking = True
+        self._busy = self._blocked = False
+        self.setTimeout(HANDSHAKE_LIMIT)
+        start_tls(self, self.transport, creator, self.clock, client=False)
+
+    # AUTH
+
+    @override
+    def ext_AUTH(self, rest: bytes) -> None:
+        """RFC 4954, with an initial response or without."""
+        mechanism, _, initial = rest.partition(b" ")
+        refusal = self._auth_refusal(mechanism.upper())
+        if refusal is not None:
+            self._answer(refusal)
+            return
+        self.challenger = self.challengers[mechanism.upper()]()
+        self.mode = smtp.AUTH
+        initial = initial.strip()
+        if initial:
+            # RFC 4954 4: "=" is the empty initial response
+            self.state_AUTH(b"" if initial == b"=" else initial)
+        else:
+            self._challenge()
+
+    @override
+    def state_AUTH(self, response: bytes) -> None:
+        """Take the client's answer to a challenge."""
+        if response == b"*":
+            self._end_auth(Reply(501, "7.0", "Authentication aborted"))
+            return
+        try:
+            self.challenger.setResponse(b64decode(response, validate=True))
+        except (binascii.Error, SyntaxFault):
+            self._end_auth(words.AUTH_MALFORMED)
+            return
+        if self.challenger.moreChallenges():
+            self._challenge()
+            return
+        self.mode = smtp.COMMAND
+        login = maybeDeferred(
+            self.portal.login, self.challenger, None, IMessageDelivery
+        )
+        self._then(login, self._logged_in, self._login_failed)
+
+    def _auth_refusal(self, mechanism: bytes) -> Reply | None:
+        refusals = (
+            (self.settings.service is Service.RELAY, words.NOT_HERE),
+            (not self._encrypted, words.AUTH_NEEDS_TLS),
+            (self.session.hello is None, words.EHLO_FIRST),
+            (self.authenticated, words.LOGGED_IN),
+            (self._transaction is not None, words.IN_TRANSACTION),
+            (not mechanism, words.NO_MECHANISM),
+            (mechanism not in self.challengers, words.UNKNOWN_MECHANISM),
+        )
+        return next((reply for applies, reply in refusals if applies), None)
+
+    def _challenge(self) -> None:
+        """Clients wait for the blank behind 334, also when nothing follows it."""
+        self._write(b"334 " + b64encode(self.challenger.getChallenge()) + b"\r\n")
+
+    def _end_auth(self, reply: Reply) -> None:
+        self.mode = smtp.COMMAND
+        self.challenger = None
+        self._answer(reply)
+
+    def _logged_in(self, avatar: tuple[Any, Any, Callable[[], None]]) -> None:
+        _, delivery, log_out = avatar
+        login = delivery.account.login
+        if self.closing or not self.factory.admits(login, self):
+            log_out()
+            if not self.closing:
+                self._log_refusal("AUTH", f"{login}: {words.TOO_MANY_SESSIONS.text}")
+            self.close(words.TOO_MANY_SESSIONS)
+            return
+        self.delivery, self._onLogout = delivery, log_out
+        self.authenticated = True
+        self.session = replace(self.session, account=delivery.account)
+        self._end_auth(Reply(235, "7.0", "Authentication successful"))
+
+    def _login_failed(self, failure: Failure) -> None:
+        reply = reply_to(failure.value)
+        if reply == MailError.reply:
+            what = f"AUTH: {type(failure.value).__name__}: {failure.getErrorMessage()}"
+            self.factory.emit(Trouble("accounts", what))
+        self._auth_failures += reply.code == 535
+        if self._auth_failures >= AUTH_FAILURE_LIMIT:
+            self._log_refusal("AUTH", words.TOO_MANY_FAILURES.text)
+            self.close(words.TOO_MANY_FAILURES)
+            return
+        self._end_auth(reply)
+
+    def _log_out(self) -> None:
+        if self._onLogout is not None:
+            self._onLogout()
+            self._onLogout = None
+        if not self.session.trusted:
+            self.delivery = None
+        self.factory.forget(self)
+        self.authenticated = False
+        self.session = replace(self.session, account=None)
+
+    # MAIL and RCPT
+
+    @override
+    def do_MAIL(self, rest: bytes) -> None:
+        """Begin a transaction (RFC 5321 4.1.1.2), if the session may."""
+        refusal = self._mail_refusal()
+        if refusal is not None:
+            self._answer(refusal)
+            return
+        try:
+            parameters = commands.parse_mail(rest, offered=self._offered())
+        except commands.CommandFault as fault:
+            self._answer(fault.reply)
+            return
+        refusal = self._room_refusal(parameters)
+        if refusal is not None:
+            self._answer(refusal)
+            return
+        helo = (self.session.hello, self.session.client)
+        origin = parameters.reverse_path
+        asked: Deferred[Any] = maybeDeferred(self.delivery.validateFrom, helo, origin)
+        self._then(
+            asked,
+            lambda _: self._begin(parameters),
+            lambda failure: self._answer(self._reason(failure)),
+        )
+
+    @override
+    def do_RCPT(self, rest: bytes) -> None:
+        """Add a recipient (RFC 5321 4.1.1.3); a repeated one is kept once."""
+        transaction = self._transaction
+        if transaction is None:
+            self._answer(Reply(503, "5.1", "Say MAIL first"))
+            return
+        try:
+            recipient = commands.parse_rcpt(
+                rest,
+                smtputf8=transaction.parameters.smtputf8,
+                offered=self._offered(),
+            )
+        except commands.CommandFault as fault:
+            self._refuse_recipient(transaction, fault.reply)
+            return
+        asked: Deferred[Any] = maybeDeferred(self.delivery.validateTo, recipient)
+        self._then(
+            asked,
+            lambda _: self._add(transaction, recipient),
+            lambda failure: self._refuse_recipient(transaction, self._reason(failure)),
+        )
+
+    def _mail_refusal(self) -> Reply | None:
+        """Why this session cannot begin a transaction now, or None."""
+        service = self.settings.service
+        if self.session.hello is None:
+            return words.EHLO_FIRST
+        if self._transaction is not None:
+            return Reply(503, "5.1", "A transaction is open: DATA or RSET first")
+        if service is Service.RELAY:
+            return None if self.session.trusted else words.NOT_TRUSTED
+        if not self._encrypted:
+            return words.STARTTLS_FIRST
+        return None if self.authenticated else words.LOG_IN_FIRST
+
+    def _room_refusal(self, parameters: commands.MailParameters) -> Reply | None:
+        limit = self.policy.message_size_limit
+        if (parameters.size or 0) > limit:
+            return Reply(552, "3.4", f"Message is over {limit} octets")
+        return self.factory.intake.no_room()
+
+    def _offered(self) -> frozenset[str]:
+        return frozenset(line.partition(" ")[0] for line in self._keywords())
+
+    def _reason(self, failure: Failure) -> Reply:
+        """The reply for a sender or recipient that `validateFrom/To` did not take."""
+        reply = reply_to(failure.value)
+        if reply == MailError.reply:
+            what = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+            self.factory.emit(Trouble("accounts", f"{self._verb}: {what}"))
+        return reply
+
+    def _begin(self, parameters: commands.MailParameters) -> None:
+        account = getattr(self.delivery, "account", None)
+        self.session = replace(self.session, account=account)
+        self._transaction = _Transaction(parameters)
+        self._answer(Reply(250, "1.0", "Ok"))
+
+    def _add(self, transaction: _Transaction, recipient: Recipient) -> None:
+        mailbox = self._readdressed(recipient.mailbox)
+        if mailbox is None:
+            self._refuse_recipient(transaction, words.NO_POSTMASTER)
+            return
+        key = (mailbox.local, mailbox.key[1])
+        limit = self.policy.recipient_limit
+        if key not in transaction.recipients:
+            if len(transaction.recipients) >= limit:
+                reply = Reply(452, "5.3", f"Too many recipients, {limit} at most")
+                self._refuse_recipient(transaction, reply)
+                return
+            transaction.recipients[key] = replace(recipient, mailbox=mailbox)
+        self._answer(Reply(250, "1.5", "Ok"))
+
+    def _readdressed(self, mailbox: Mailbox) -> Mailbox | None:
+        """Where mail for our own postmaster goes (RFC 5321 4.5.1)."""
+        ours = {"", self.settings.hostname.lower()}
+        if mailbox.key[0] == "postmaster" and mailbox.key[1] in ours:
+            return self.settings.postmaster
+        return mailbox
+
+    def _refuse_recipient(self, transaction: _Transaction, reply: Reply) -> None:
+        transaction.refused += 1
+        is_many = transaction.refused > self.policy.recipient_limit
+        if is_many and reply.is_permanent:
+            self.close(words.TOO_MANY_ERRORS)
+        else:
+            self._answer(reply)
+
+    # DATA
+
+    @override
+    def do_DATA(self, rest: bytes) -> None:
+        """Open the door for mail data (RFC 5321 4.1.1.4)."""
+        transaction = self._transaction
+        refusal = self._data_refusal(transaction, rest)
+        if refusal is not None or transaction is None:
+            self._refuse_data(refusal or words.EHLO_FIRST)
+            return
+        policy = self.policy
+        try:
+            content = Content(
+                self.factory.intake.spool,
+                policy.header_size_limit,
+                self._disk_is_slow,
+                self._disk_is_fast,
+            )
+        except MailError as broken:
+            self.factory.emit(Trouble("spool", f"{broken}"))
+            self._refuse_data(broken.reply)
+            return
+        self._transaction = None
+        reader = DataReader(policy.message_size_limit, policy.bare_newline)
+        deadline = self.clock.seconds() + MESSAGE_LIMIT
+        envelope = transaction.envelope()
+        self._arriving = _Arriving(envelope, reader, content, deadline)
+        self.mode = smtp.DATA
+        self._answer(Reply(354, None, "End data with <CR><LF>.<CR><LF>"))
+        self.setTimeout(DATA_BLOCK_LIMIT)
+
+    @override
+    def take_data(self, buffer: bytearray) -> bool:
+        """Take mail data; only the reader knows where it ends."""
+        arriving = self._arriving
+        if arriving is None:
+            raise RuntimeError("mail data outside of DATA")
+        had_fault = arriving.fault is not None
+        chunk, ended = arriving.reader.feed(buffer)
+        if chunk:
+            arriving.content.write(chunk)
+        if arriving.reader.fault is not None and not had_fault:
+            arriving.content.discard()
+        if ended:
+            self._end_of_data(arriving)
+            return True
+        self._check_pace(arriving)
+        return False
+
+    def _data_refusal(
+        self, transaction: _Transaction | None, rest: bytes
+    ) -> Reply | None:
+        if rest:
+            return words.NO_ARGUMENT
+        if transaction is None:
+            return Reply(503, "5.1", "Say MAIL first")
+        if transaction.recipients:
+            return None
+        if transaction.refused:
+            return Reply(554, "5.1", "No valid recipients")
+        return Reply(503, "5.1", "Say RCPT first")
+
+    def _refuse_data(self, reply: Reply) -> None:
+        """Mail data sent without waiting for the 354 must not become commands."""
+        if self.pending:
+            self.send(replies.write(reply))
+            self._log_refusal("DATA", str(reply))
+            self.close(words.CONTENT_REFUSED)
+            return
+        self._distrusts = True
+        self._answer(reply)
+
+    def _check_pace(self, arriving: _Arriving) -> None:
+        if arriving.reader.overrun:
+            self._drop_arriving()
+            limit = arriving.reader.size_limit
+            self.close(Reply(421, "3.4", f"Message is far over {limit} octets"))
+        elif self.clock.seconds() > arriving.deadline:
+            self.timeoutConnection()
+        elif not self._holds:
+            self.setTimeout(DATA_BLOCK_LIMIT)
+
+    def _end_of_data(self, arriving: _Arriving) -> None:
+        self._busy = True
+        self._verb = "the final dot"
+        self.mode = smtp.COMMAND
+        self.setTimeout(None)
+        self._arriving = None
+        if arriving.fault is not None:
+            arriving.content.discard()
+            self._answer(arriving.fault)
+            return
+        accepted = Deferred.fromCoroutine(
+            self.factory.intake.accept(
+                self.session, arriving.envelope, arriving.content
+            )
+        )
+        self._then(accepted, self._settled, self.broken)
+
+    def _settled(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self._errors = self._idle_commands = 0
+        self._answer(reply)
+
+    def _disk_is_slow(self) -> None:
+        self.hold_reading("disk")
+        self.setTimeout(None)
+
+    def _disk_is_fast(self) -> None:
+        if self._arriving is not None:
+            self.setTimeout(DATA_BLOCK_LIMIT)
+        self.release_reading("disk")
+
+    def _drop_arriving(self) -> None:
+        if self._arriving is not None:
+            self._arriving.content.discard()
+            self._arriving = None
+        self.mode = smtp.COMMAND
+
+
+class SubmissionFactory(smtp.SMTPFactory):
+    """Makes the sessions of one listener, and knows those that live.
+
+    `settings` may be replaced at a reload; sessions see the new ones at once.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        settings: SubmissionSettings,
+        portal: Portal | None,
+        intake: Intake,
+        tls: ServerTls | None,
+        clock: IReactorTime,
+        emit: Emit,
+    ) -> None:
+        smtp.SMTPFactory.__init__(self, portal)
+        self.settings = settings
+        self.intake = intake
+        self.tls = tls
+        self.clock = clock
+        self.emit = emit
+        self.draining = False
+        self.sessions: set[FwdESMTP] = set()
+        self._clients: Counter[str] = Counter()
+        self._logins: dict[FwdESMTP, str] = {}
+        self._drained: list[Deferred[None]] = []
+
+    @override
+    def buildProtocol(self, addr: IAddress) -> Protocol:  # type: ignore[override]
+        """Make a session, or a farewell for a client with too many."""
+        client, _ = client_of(addr)
+        refusal = self._refusal(client)
+        if refusal is not None:
+            self.emit(Refused(client, "", "connect", str(refusal)))
+            return _Farewell(refusal, self.clock)
+        return FwdESMTP(self)
+
+    def drain(self) -> Deferred[None]:
+        """Send idle sessions away; fires when the last one has ended."""
+        self.draining = True
+        for session in list(self.sessions):
+            session.leave_if_idle()
+        if not self.sessions:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
+
+    def cut(self) -> None:
+        """End all sessions at once; the grace is over."""
+        for session in list(self.sessions):
+            session.transport.abortConnection()
+
+    def joined(self, session: FwdESMTP) -> None:
+        """A session has begun."""
+        self.sessions.add(session)
+        self._clients[session.session.client] += 1
+
+    def left(self, session: FwdESMTP) -> None:
+        """A session has ended."""
+        if session not in self.sessions:
+            return
+        self.sessions.remove(session)
+        client = session.session.client
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+        if not self.sessions:
+            waiting, self._drained = self._drained, []
+            for drained in waiting:
+                drained.callback(None)
+
+    def admits(self, login: str, session: FwdESMTP) -> bool:
+        """Whether one more session of that login may be; then it is counted."""
+        alike = sum(1 for other in self._logins.values() if other == login)
+        if alike >= self.settings.connections_per_account:
+            return False
+        self._logins[session] = login
+        return True
+
+    def forget(self, session: FwdESMTP) -> None:
+        """A session is logged in no more."""
+        self._logins.pop(session, None)
+
+    def _refusal(self, client: str) -> Reply | None:
+        if self.draining:
+            return words.SHUTTING_DOWN
+        settings = self.settings
+        if _is_in(client, settings.exempt_networks + settings.trusted_networks):
+            return None
+        many = self._clients[client] >= settings.connections_per_client
+        return words.TOO_MANY_SESSIONS if many else None
+
+
+class _Farewell(Protocol):
+    """A connection that only hears why it is not wanted."""
+
+    def __init__(self, reply: Reply, clock: IReactorTime) -> None:
+        self._reply = reply
+        self._clock = clock
+
+    @override
+    def connectionMade(self) -> None:
+        self.transport: Any
+        self.transport.write(replies.write(self._reply))
+        self.transport.loseConnection()
+        self._cut = self._clock.callLater(CLOSE_LIMIT, self.transport.abortConnection)
+
+    @override
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        if self._cut.active():
+            self._cut.cancel()
+
+
+def client_of(address: IAddress | None) -> tuple[str, int]:
+    """A peer's address and port; an IPv4-mapped one is written as IPv4."""
+    host, port = getattr(address, "host", None), getattr(address, "port", 0)
+    if host is None:
+        return "local", 0
+    try:
+        parsed = ip_address(host.partition("%")[0])
+    except ValueError:
+        return str(host), port
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return str(mapped or parsed), port
+
+
+def _is_in(client: str, networks: Networks) -> bool:
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)

@@ -1,0 +1,65 @@
+"""What we say to clients: the fixed replies of a session, and what their TLS did.
+
+SPEC section 2 is the table behind them.
+"""
+
+from fwd_mta.mail.reply import Reply
+
+OK = Reply(250, "0.0", "Ok")
+EHLO_FIRST = Reply(503, "5.1", "Say EHLO first")
+NO_ARGUMENT = Reply(501, "5.4", "This command takes no argument")
+UNKNOWN = Reply(500, "5.2", "Unknown command")
+NOT_HERE = Reply(502, "5.1", "This command is not available here")
+STARTTLS_FIRST = Reply(530, "7.0", "Say STARTTLS first: mail needs an encrypted line")
+LOG_IN_FIRST = Reply(530, "7.0", "Authentication required: log in first")
+NOT_TRUSTED = Reply(554, "7.1", "Your network may not send mail here")
+AUTH_NEEDS_TLS = Reply(538, "7.11", "Say STARTTLS first: AUTH needs an encrypted line")
+AUTH_MALFORMED = Reply(501, "5.2", "Not a valid authentication response")
+LOGGED_IN = Reply(503, "5.1", "You are logged in already")
+IN_TRANSACTION = Reply(503, "5.1", "Not in the middle of a mail transaction")
+NO_MECHANISM = Reply(501, "5.4", "Say AUTH and a mechanism: PLAIN or LOGIN")
+UNKNOWN_MECHANISM = Reply(504, "5.4", "Unknown mechanism; PLAIN and LOGIN are offered")
+TOO_MANY_FAILURES = Reply(421, "7.0", "Too many failed logins, closing")
+TOO_MANY_ERRORS = Reply(421, "7.0", "Too many errors, closing")
+TOO_MANY_IDLE = Reply(421, "7.0", "Too many commands without a message, closing")
+TOO_MANY_SESSIONS = Reply(421, "7.0", "Too many connections at once, try again later")
+CONTENT_REFUSED = Reply(421, "5.1", "Mail data came although DATA was refused, closing")
+SHUTTING_DOWN = Reply(421, "3.2", "Server is shutting down, try again later")
+NO_POSTMASTER = Reply(550, "1.1", "There is no postmaster mailbox here")
+BEHIND_STARTTLS = Reply(554, "7.0", "Bytes behind STARTTLS came in clear, closing")
+WANTS_TLS = Reply(
+    421,
+    "7.0",
+    "This port speaks TLS from the first byte: choose SSL/TLS, not STARTTLS or none",
+)
+
+_CURE = "speaks TLS from the first byte: set the client to SSL/TLS, not STARTTLS"
+
+# What OpenSSL calls it, and what it means for the one who set up the client
+TLS_MISTAKES = (
+    (
+        ("http request", "wrong version number", "unknown protocol", "packet length"),
+        f"clear text on a port that {_CURE}",
+    ),
+    (
+        ("unsupported protocol", "no shared cipher", "version too low"),
+        "the client's TLS is too old: TLS 1.2 or newer is needed",
+    ),
+    (
+        ("unknown ca", "certificate unknown", "bad certificate"),
+        "the client does not trust our certificate",
+    ),
+)
+HELLO_IN_CLEAR = (
+    "a TLS hello on a port that begins in clear: the client must be set to STARTTLS"
+    " here, or use port 465"
+)
+
+
+def tls_mistake(error: BaseException | None) -> str:
+    """Say what a failed handshake means for the one who set up the client."""
+    said = str(error).lower()
+    for marks, meaning in TLS_MISTAKES:
+        if any(mark in said for mark in marks):
+            return meaning
+    return f"the TLS handshake failed: {str(error)[:200]}"

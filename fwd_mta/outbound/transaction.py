@@ -1,0 +1,285 @@
+"""One mail transaction over a connection: envelope, content, an answer for each.
+
+Each recipient gets its own verdict. No content goes out before a recipient is taken,
+and from the moment the final dot is handed over the outcome is unknown until a
+well-formed reply says otherwise (P2).
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fwd_mta.mail.address import Mailbox
+from fwd_mta.mail.entry import Stage
+from fwd_mta.mail.envelope import Body, Envelope, Recipient
+from fwd_mta.mail.errors import Interrupted, StoreError
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.reply import Reply
+from fwd_mta.outbound.connection import Broken, Connection, Trouble
+from fwd_mta.smtp.commands import mail_command, rcpt_command
+from fwd_mta.smtp.data import DotEncoder
+from fwd_mta.smtp.extensions import Offered
+
+RECIPIENT_LIMIT = 50
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is to be sent, however many transactions it takes."""
+
+    envelope: Envelope
+    message: Message
+    before_dot: Callable[[Sequence[Recipient]], Awaitable[None]]
+    lmtp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a transaction came to for one recipient: a reply, or a trouble without.
+
+    With a positive `reply` at stage DOT the peer took responsibility.
+    """
+
+    stage: Stage
+    reply: Reply | None = None
+    trouble: Trouble | None = None
+    in_doubt: bool = False
+
+
+def lacking(letter: Letter, recipient: Recipient, offered: Offered) -> Trouble | None:
+    """What a host would have to offer for this recipient and does not."""
+    if offered.size is not None and letter.message.size > offered.size:
+        detail = f"{letter.message.size} octets, at most {offered.size} are taken"
+        return Trouble("size", detail)
+    if not offered.offers("SMTPUTF8"):
+        if not letter.message.head.isascii():
+            return Trouble("smtputf8-header", "SMTPUTF8 is not offered")
+        if _needs_utf8(letter.envelope.reverse_path) or _needs_utf8(recipient.mailbox):
+            return Trouble("smtputf8", "SMTPUTF8 is not offered")
+    if is_8bit(letter) and not offered.offers("8BITMIME"):
+        return Trouble("8bit", "8BITMIME is not offered")
+    return None
+
+
+def is_8bit(letter: Letter) -> bool:
+    """Whether the content really has octets over 127, as far as we can see."""
+    if not letter.message.head.isascii():
+        return True
+    if isinstance(letter.message.body, bytes):
+        return not letter.message.body.isascii()
+    return letter.envelope.body is Body.EIGHT_BIT
+
+
+def _needs_utf8(mailbox: Mailbox | None) -> bool:
+    return mailbox is not None and not mailbox.as_ascii.is_ascii
+
+
+class Transaction:
+    """One transaction; afterwards `heard` and `left` hold every recipient.
+
+    `left`: refused as too many behind others that were taken (RFC 5321 4.5.3.1.10),
+    so they go into a new transaction at once. `stale`: not even MAIL was answered.
+    """
+
+    def __init__(self, connection: Connection, letter: Letter) -> None:
+        self.heard: dict[Recipient, Heard] = {}
+        self.left: dict[Recipient, Reply] = {}
+        self.stale = True
+        self._connection = connection
+        self._letter = letter
+        self._stage = Stage.MAIL
+        self._recipients: Sequence[Recipient] = ()
+        self._accepted: list[Recipient] = []
+        self._farewell: Reply | None = None
+
+    async def run(self, recipients: Sequence[Recipient]) -> None:
+        """Send to these, at most 50; raises Interrupted, then they were not tried."""
+        self._recipients = recipients
+        try:
+            await self._reset()
+            await self._envelope()
+            if self._accepted:
+                await self._content()
+        except Broken as broken:
+            self._break_off(broken.trouble)
+        except StoreError as error:
+            self._connection.abort()
+            detail = f"the message could not be read or noted: {error}"
+            self._break_off(Trouble("interrupted", detail))
+        except Interrupted:
+            self._connection.abort()
+            raise
+        if self._farewell is not None:
+            self._connection.abort()  # a host that said 421 closes (RFC 5321 3.8)
+
+    async def _reset(self) -> None:
+        connection = self._connection
+        if connection.needs_reset:
+            reply = await connection.say(b"RSET", connection.timeouts.mail)
+            self._note(reply)
+            if not reply.is_positive:
+                raise Broken(Trouble("connection-lost", f"RSET was answered {reply}"))
+        connection.needs_reset = True
+
+    # The envelope
+
+    def _commands(self) -> list[bytes]:
+        letter, offered = self._letter, self._connection.offered
+        boxes = [letter.envelope.reverse_path]
+        boxes += [each.mailbox for each in self._recipients]
+        is_utf8 = any(_needs_utf8(box) for box in boxes)
+        is_utf8 = is_utf8 or not letter.message.head.isascii()
+        body = Body.EIGHT_BIT if is_8bit(letter) else letter.envelope.body
+        envelope = replace(letter.envelope, smtputf8=is_utf8, body=body)
+        dsn = offered.offers("DSN")
+        return [
+            mail_command(envelope, offered, letter.message.size),
+            *(rcpt_command(each, dsn=dsn, utf8=is_utf8) for each in self._recipients),
+        ]
+
+    async def _envelope(self) -> None:
+        commands = self._commands()
+        if self._connection.offered.offers("PIPELINING"):
+            await self._pipelined(commands)
+        else:
+            await self._in_lock_step(commands)
+
+    async def _pipelined(self, commands: list[bytes]) -> None:
+        """Send envelope and DATA in one go, then read all answers (RFC 2920 3.1)."""
+        timeouts = self._connection.timeouts
+        waits = [timeouts.mail, *[timeouts.rcpt] * len(self._recipients)]
+        octets = b"".join(commands) + b"DATA\r\n"
+        mail, *rcpts, data = self._connection.send(octets, *waits, timeouts.data_init)
+        is_open = self._judge_mail(await mail.reply())
+        for recipient, rcpt in zip(self._recipients, rcpts, strict=True):
+            reply = await rcpt.reply()
+            if is_open:
+                self._judge_rcpt(recipient, reply)
+        wants_content = self._judge_data(await data.reply())
+        if wants_content and not self._accepted:
+            # DATA was taken though no recipient was: end it with nothing in it.
+            (lone,) = self._connection.send(b".\r\n", timeouts.data_done)
+            self._note(await lone.reply())
+            self._connection.needs_reset = False
+
+    async def _in_lock_step(self, commands: list[bytes]) -> None:
+        connection, timeouts = self._connection, self._connection.timeouts
+        (mail,) = connection.send(commands[0], timeouts.mail)
+        if not self._judge_mail(await mail.reply()):
+            return
+        for recipient, command in zip(self._recipients, commands[1:], strict=True):
+            (rcpt,) = connection.send(command, timeouts.rcpt)
+            self._judge_rcpt(recipient, await rcpt.reply())
+        if self._accepted:
+            self._judge_data(await connection.say(b"DATA", timeouts.data_init))
+
+    def _note(self, reply: Reply) -> None:
+        if reply.code == 421:
+            self._farewell = reply
+
+    def _judge_mail(self, reply: Reply) -> bool:
+        self._note(reply)
+        self._refuse_oddity("MAIL", reply)
+        self._stage = Stage.RCPT
+        self.stale = reply.code == 421
+        if not reply.is_positive:
+            for each in self._recipients:
+                self.heard[each] = Heard(Stage.MAIL, reply)
+        return reply.is_positive
+
+    def _judge_rcpt(self, recipient: Recipient, reply: Reply) -> None:
+        self._note(reply)
+        self._refuse_oddity("RCPT", reply)
+        if reply.is_positive:
+            self._accepted.append(recipient)
+        elif self._accepted and _is_too_many(reply):
+            self.left[recipient] = reply
+        else:
+            self.heard[recipient] = Heard(Stage.RCPT, reply)
+
+    def _judge_data(self, reply: Reply) -> bool:
+        """Say whether content is wanted: only 354 asks for it.
+
+        A 2yz here would be taken for the answer to the end of the content (D7).
+        """
+        self._note(reply)
+        self._stage = Stage.DATA
+        if reply.code == 354:
+            return True
+        if not (reply.is_temporary or reply.is_permanent):
+            raise Broken(Trouble("protocol", f"DATA was answered {reply}"))
+        for each in self._accepted:
+            self.heard[each] = Heard(Stage.DATA, reply)
+        self._accepted.clear()
+        return False
+
+    def _refuse_oddity(self, verb: str, reply: Reply) -> None:
+        if reply.code // 100 == 3:
+            self._connection.abort()
+            raise Broken(Trouble("protocol", f"{verb} was answered {reply}"))
+
+    # The content
+
+    async def _content(self) -> None:
+        letter, encoder = self._letter, DotEncoder()
+        if letter.message.size <= _PIECE:
+            octets = b"".join([piece async for piece in self._pieces(encoder)])
+        else:
+            await self._connection.stream(self._pieces(encoder))
+            octets = b""
+        await letter.before_dot(tuple(self._accepted))
+        await self._dot(octets + encoder.end())
+
+    async def _pieces(self, encoder: DotEncoder) -> AsyncIterator[bytes]:
+        message, offset = self._letter.message, 0
+        yield encoder.feed(message.head + b"\r\n")
+        while offset < message.body_size:
+            piece = await message.read(offset, _PIECE)
+            if not piece:
+                raise StoreError(f"the body ends early, after {offset} octets")
+            offset += len(piece)
+            yield encoder.feed(piece)
+
+    async def _dot(self, octets: bytes) -> None:
+        """Hand over the end; from here on only a reply can tell the outcome."""
+        letter, connection = self._letter, self._connection
+        count = len(self._accepted) if letter.lmtp else 1
+        expected = connection.send(octets, *[connection.timeouts.data_done] * count)
+        self._stage = Stage.DOT
+        connection.messages += 1
+        connection.needs_reset = False
+        if not letter.lmtp:
+            self._judge_dot(self._accepted, await expected[0].reply())
+            return
+        for recipient, each in zip(self._accepted, expected, strict=True):
+            self._judge_dot([recipient], await each.reply())
+
+    def _judge_dot(self, recipients: Sequence[Recipient], reply: Reply) -> None:
+        self._note(reply)
+        self._refuse_oddity("the final dot", reply)
+        for each in recipients:
+            self.heard[each] = Heard(Stage.DOT, reply)
+
+    # The end that nobody wanted
+
+    def _break_off(self, trouble: Trouble) -> None:
+        self._connection.abort()
+        for each in self._recipients:
+            if each not in self.heard and each not in self.left:
+                self.heard[each] = self._broken(each, trouble)
+
+    def _broken(self, recipient: Recipient, trouble: Trouble) -> Heard:
+        if self._stage is Stage.DOT and recipient in self._accepted:
+            detail = f"{trouble.kind}: {trouble.detail}"
+            return Heard(Stage.DOT, None, Trouble("lost-after-dot", detail), True)
+        if self._stage is Stage.DATA and trouble.reply is not None:
+            # Refused before its end, as hosts do with what is too large.
+            return Heard(Stage.DATA, trouble.reply)
+        return Heard(self._stage, self._farewell, trouble)
+
+
+def _is_too_many(reply: Reply) -> bool:
+    """Whether a refusal is about how many recipients there are (SPEC section 3)."""
+    if reply.code == 452:
+        return reply.detail in {None, "5.3"}
+    return reply.code == 552 and reply.detail in {None, "5.3"}

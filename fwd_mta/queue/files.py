@@ -1,0 +1,333 @@
+"""The queue in files: one per message, its place says when to look at it.
+
+`FileStore` is the doorway; it composes what the queue is made of:
+
+    layout      where a message lies
+    record      what its file holds
+    operations  the disk calls of each change, with one commit point (docs/crashes.md)
+    commit      many operations in one batch, synced together
+    reading     one state, one content, a walk over all
+    recovery    the start
+    leases      who has which message; agenda and young: what is near, in memory
+    claims      giving out what is due
+    ledger      writing down what became of it
+    archive     finished mail
+    spool       a body on its way in
+    room        what space is left
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from twisted.internet.interfaces import IReactorTime
+from typing_extensions import override
+
+from fwd_mta.events import Emit
+from fwd_mta.interfaces import (
+    Change,
+    Disk,
+    QueueStore,
+    Spool,
+    Swept,
+    WallClock,
+    Worker,
+)
+from fwd_mta.mail.entry import EntryFilter, QueueEntry, Step
+from fwd_mta.mail.envelope import Recipient
+from fwd_mta.mail.errors import Corrupt, StoreError
+from fwd_mta.mail.message import Body, Message
+from fwd_mta.queue.archive import Archive
+from fwd_mta.queue.claims import Claims
+from fwd_mta.queue.commit import Outcome, Script
+from fwd_mta.queue.layout import parts
+from fwd_mta.queue.leases import Leases
+from fwd_mta.queue.ledger import Ledger
+from fwd_mta.queue.reading import Content
+from fwd_mta.queue.record import Header
+from fwd_mta.queue.recovery import Recovery
+from fwd_mta.queue.room import Room
+from fwd_mta.queue.spool import FileSpool, SpooledBody
+from fwd_mta.queue.tree import Tree
+from fwd_mta.rules.identity import is_entry_id
+from fwd_mta.rules.retention import RetentionPolicy
+
+SMALL = 256 * 1024
+_PIECE = 64 * 1024
+_RECENT = 16_384
+
+
+class StoredBody(Body):
+    """A large body in a message's file, read by ranges wherever the file moves."""
+
+    def __init__(self, store: "FileStore", path: str, header: Header) -> None:
+        self._store = store
+        self._path = path
+        self._header = header
+
+    @property
+    @override
+    def size(self) -> int:
+        """How many octets."""
+        return self._header.body.length
+
+    @override
+    async def read(self, offset: int, length: int) -> bytes:
+        """Give up to `length` octets from `offset`; StoreError if it is redacted."""
+        return await self._store.piece(self._path, self._header, offset, length)
+
+
+class FileStore(QueueStore):
+    """The queue under one state directory, owned by one process.
+
+    `owner` goes into the lock file. Young mail is kept in memory up to `memory_bound`
+    octets; more of it is read back from its files.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        root: str,
+        worker: Worker,
+        wall: WallClock,
+        clock: IReactorTime,
+        retention: RetentionPolicy,
+        minimum_free_space: int,
+        message_size_limit: int,
+        emit: Emit,
+        memory_bound: int = 64 * 1024 * 1024,
+        owner: str = "",
+    ) -> None:
+        self._tree = Tree(disk, root, worker, wall, retention, emit)
+        self._leases = Leases(self._tree, memory_bound)
+        self._ledger = Ledger(self._leases)
+        self._claims = Claims(self._leases, self._ledger)
+        self._archive = Archive(self._tree)
+        self._room = Room(self._tree, clock, minimum_free_space, message_size_limit)
+        self._owner = owner
+        self._recent: dict[str, None] = {}
+        self._spooled = 0
+        self._started_at = 0.0
+        self._release: Callable[[], None] | None = None
+
+    # Its life
+
+    @override
+    async def start(self, now: float) -> None:
+        """Take the lock, recover what a crash left; raises StoreError."""
+        tree = self._tree
+        recovery = Recovery(
+            tree.disk, tree.layout, tree.reader, tree.operations, tree.retention
+        )
+        found = await tree.job(lambda: recovery.run(self._owner, now))
+        self._release = found.release
+        self._started_at = now
+        self._archive.stopping = False
+        for entry_id, due in found.fresh:
+            self._leases.agenda.add(entry_id, due, f"{tree.layout.incoming}/{entry_id}")
+        for minute in found.minutes:
+            self._leases.agenda.expect(minute)
+        for event in found.events:
+            tree.emit(event)
+        await self._room.start()
+
+    @override
+    async def stop(self) -> None:
+        """Finish what was begun, release the lock."""
+        self._room.stop()
+        self._archive.stopping = True
+        await self._leases.lane.idle()
+        await self._ledger.idle()
+        await self._archive.lane.idle()
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    # For intake
+
+    @override
+    def has_room(self, octets: int) -> bool:
+        """Whether a message of that size fits beside the reserve (SPEC [queue])."""
+        return self._room.has(octets)
+
+    @override
+    def spool(self) -> Spool:
+        """Begin a body."""
+        self._spooled += 1
+        path = f"{self._tree.layout.tmp}/{self._spooled}.body"
+        tree = self._tree
+        spool = FileSpool(tree.disk, tree.worker, path, SMALL, self._room.received)
+        self._room.receiving(spool)
+        return spool
+
+    @override
+    async def add(self, entry: QueueEntry, message: Message) -> None:
+        """Durable when it returns; a no-op for an id already there."""
+        if not is_entry_id(entry.id):
+            raise StoreError(f"{entry.id!r} is no queue id")
+        if await self._is_there(entry):
+            return
+        body = message.body
+        if not isinstance(body, bytes):
+            body = await self._own(body)
+        script = self._adding(entry, message.head, body)
+        await self._leases.lane.run(
+            entry.id, script, partial(self._added, entry, Message(message.head, body))
+        )
+
+    async def _is_there(self, entry: QueueEntry) -> bool:
+        """Whether the id is there; one from before our start may lie anywhere."""
+        if entry.id in self._recent or self._leases.knows(entry.id):
+            return True
+        if entry.queued_at >= self._started_at:
+            return False
+        reader = self._tree.reader
+        return await self._tree.job(lambda: reader.find(entry.id)) is not None
+
+    def _adding(
+        self, entry: QueueEntry, head: bytes, body: bytes | Body
+    ) -> Callable[[], Script[str]]:
+        operations, home = self._tree.operations, self._leases.home(entry)
+        step = Step(entry.queued_at, "accepted", _origin(entry))
+        if isinstance(body, bytes):
+            return lambda: operations.add(entry, step, head, body, home)
+        spooled = body.file if isinstance(body, SpooledBody) else None
+        if spooled is None:
+            raise StoreError("this body was added to the queue already")
+        body.file = None  # type: ignore[attr-defined]
+        return lambda: operations.add_spooled(entry, step, head, spooled, home)
+
+    def _added(self, entry: QueueEntry, message: Message, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._tree.say("queue", f"a message was not accepted: {outcome.error}")
+            raise outcome.error
+        self._recent[entry.id] = None
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        self._leases.enter(entry, outcome.value, message)
+
+    async def _own(self, body: Body) -> SpooledBody | bytes:
+        """A body in a file of ours, copied where it lies elsewhere."""
+        if isinstance(body, SpooledBody):
+            return body
+        spool = self.spool()
+        try:
+            for at in range(0, body.size, _PIECE):
+                spool.write(await body.read(at, _PIECE))
+                await spool.drained()
+            copied = await spool.done()
+        except BaseException:
+            spool.discard()
+            raise
+        if not isinstance(copied, SpooledBody | bytes):
+            raise StoreError("a spool of this store gave a foreign body")
+        return copied
+
+    # For the scheduler
+
+    @override
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call back whenever `next_due` may have become earlier."""
+        self._leases.watch(changed)
+
+    @override
+    def claim(self, now: float, count: int) -> Awaitable[list[QueueEntry]]:
+        """Entries due by `now`, oldest due first; leased until recorded not due."""
+        return self._claims.claim(now, count)
+
+    @override
+    def next_due(self) -> float | None:
+        """The wall time of the earliest unclaimed entry, or None."""
+        return self._leases.agenda.next_due()
+
+    @override
+    async def open(self, entry_id: str) -> Message:
+        """The content; Corrupt (then it is set aside) or StoreError."""
+        kept = self._leases.young.message(entry_id)
+        if kept is not None:
+            return kept
+        hint = self._leases.path(entry_id)
+        content = await self._tree.job(lambda: self._content(entry_id, hint))
+        if isinstance(content, tuple):
+            path, error = content
+            self._leases.abandon(entry_id)
+            await self._tree.set_aside(path, error, self._leases.lane)
+            raise Corrupt(f"message {entry_id}: {error}") from error
+        if content.body is not None:
+            return Message(content.head, content.body)
+        return Message(content.head, StoredBody(self, content.path, content.header))
+
+    def _content(self, entry_id: str, hint: str) -> Content | tuple[str, Corrupt]:
+        def read(path: str) -> Content | tuple[str, Corrupt]:
+            try:
+                return self._tree.reader.content(path, SMALL)
+            except Corrupt as error:
+                return path, error
+
+        return self._tree.reader.located(entry_id, hint, read)
+
+    async def piece(self, path: str, header: Header, offset: int, length: int) -> bytes:
+        """Some of a stored body, wherever its file lies now."""
+        reader = self._tree.reader
+        read = partial(
+            reader.piece, expected=header, offset=offset, length=max(0, length)
+        )
+        return await self._tree.job(lambda: reader.located(parts(path)[1], path, read))
+
+    @override
+    def dot_sent(
+        self, entry_id: str, recipients: Sequence[Recipient], now: float
+    ) -> Awaitable[None]:
+        """Note that a final dot is about to go out (P2); survives a kill."""
+        return self._ledger.dot_sent(entry_id, recipients, now)
+
+    @override
+    def record(
+        self, entry: QueueEntry, step: Step, *, release: bool = True
+    ) -> Awaitable[QueueEntry]:
+        """Write the entry's new state, durable when it returns."""
+        return self._ledger.record(entry, step, release=release)
+
+    @override
+    def pay(
+        self, entry: QueueEntry, notices: Sequence[tuple[QueueEntry, Message]]
+    ) -> Awaitable[QueueEntry]:
+        """Put the owed notices into the queue and clear them from their parent."""
+        return self._ledger.pay(entry, notices)
+
+    # For operators and the sweep
+
+    @override
+    async def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
+        """Entries that the filter takes, oldest first."""
+        return await self._tree.job(lambda: self._tree.reader.entries(wanted))
+
+    @override
+    async def timeline(self, entry_id: str) -> list[Step]:
+        """All that happened to an entry; empty if it is not known."""
+        return await self._tree.job(lambda: self._tree.reader.timeline(entry_id))
+
+    @override
+    def change(
+        self, entry_id: str, change: Change, step: Step
+    ) -> Awaitable[QueueEntry | None]:
+        """Apply a pure change and record it, now or with the running attempt."""
+        return self._ledger.change(entry_id, change, step)
+
+    @override
+    def redact(self, entry_id: str) -> Awaitable[bool]:
+        """Replace the content of a finished message by its placeholder, durably."""
+        return self._archive.redact(entry_id)
+
+    @override
+    def sweep(self, now: float) -> Awaitable[Swept]:
+        """Redact and purge what is due by the retention policy."""
+        return self._archive.sweep(now)
+
+
+def _origin(entry: QueueEntry) -> str:
+    """How it came, for its timeline."""
+    origin = entry.origin
+    if entry.cause:
+        return f"a notice about {entry.cause}"
+    words = [origin.protocol, f"from {origin.client}" if origin.client else ""]
+    return " ".join([*(word for word in words if word)])

@@ -1,0 +1,101 @@
+"""Where a message lies: the places of docs/crashes.md as paths. No disk is touched.
+
+A place is a path; the directories named for a time say when to look at what lies in
+them.
+"""
+
+from datetime import UTC, datetime
+
+from fwd_mta.mail.entry import QueueEntry
+from fwd_mta.rules.retention import RetentionPolicy, next_step
+
+MINUTE = 60.0
+HOUR = 3600.0
+_LAST_TIME = 253_402_300_000.0  # the year 9999, after which dates have no text
+_MINUTE_FORM = "%Y%m%dT%H%M"
+_HOUR_FORM = "%Y%m%dT%H"
+
+
+class Layout:
+    """The paths under one state directory."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.lock = f"{root}/fwdmta.lock"
+        self.queue = f"{root}/queue"
+        self.format = f"{root}/queue/format"
+        self.incoming = f"{root}/queue/incoming"
+        self.deferred = f"{root}/queue/deferred"
+        self.hold = f"{root}/queue/hold"
+        self.corrupt = f"{root}/queue/corrupt"
+        self.tmp = f"{root}/queue/tmp"
+        self.retained = f"{root}/retained"
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """All that must be there, parents first."""
+        return (
+            self.root,
+            self.queue,
+            self.incoming,
+            self.deferred,
+            self.hold,
+            self.corrupt,
+            self.tmp,
+            self.retained,
+        )
+
+    def minute(self, due: float) -> str:
+        """The directory of mail to be looked at in the minute of that time."""
+        return f"{self.deferred}/{_name(due, _MINUTE_FORM)}"
+
+    def hour(self, at: float, now: float) -> str:
+        """The directory of finished mail to be looked at after that time.
+
+        An hour is swept when it has ended; what is due already goes to the one that
+        ended last, so that the next sweep finds it.
+        """
+        return f"{self.retained}/{_name(max(at, now - HOUR), _HOUR_FORM)}"
+
+    def home(self, entry: QueueEntry, now: float, policy: RetentionPolicy) -> str:
+        """The directory in which an entry of this state belongs."""
+        if entry.owed:
+            return self.incoming
+        step = next_step(entry, policy)
+        if step is not None:
+            return self.hour(step[1], now)
+        if entry.held is not None:
+            return self.hold
+        due = entry.due or now
+        if due <= now + MINUTE and not any(one.attempts for one in entry.standings):
+            return self.incoming
+        return self.minute(due)
+
+
+def _name(at: float, form: str) -> str:
+    return datetime.fromtimestamp(min(max(at, 0.0), _LAST_TIME), UTC).strftime(form)
+
+
+def minute_start(name: str) -> float | None:
+    """When a minute of that name begins; None when it is no such name."""
+    return _start(name, _MINUTE_FORM)
+
+
+def hour_end(name: str) -> float | None:
+    """When an hour of that name has ended; None when it is no such name."""
+    start = _start(name, _HOUR_FORM)
+    return None if start is None else start + HOUR
+
+
+def _start(name: str, form: str) -> float | None:
+    try:
+        at = datetime.strptime(name, form).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+    return at if _name(at, form) == name else None
+
+
+def parts(path: str) -> tuple[str, str]:
+    """A path's directory and name."""
+    directory, _, name = path.rpartition("/")
+    return directory, name

@@ -1,0 +1,251 @@
+"""Writing down what became of a message: records, paid notices, operators' changes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from twisted.internet.defer import Deferred
+
+from fwd_mta.interfaces import Change
+from fwd_mta.mail.entry import QueueEntry, Step
+from fwd_mta.mail.envelope import Recipient
+from fwd_mta.mail.message import Message
+from fwd_mta.queue.commit import Gone, Outcome
+from fwd_mta.queue.leases import History, Lease, Leases
+from fwd_mta.queue.operations import Filed
+from fwd_mta.queue.reading import State
+from fwd_mta.queue.record import dot_line, message_octets
+from fwd_mta.queue.tree import value
+
+Notices = Sequence[tuple[QueueEntry, Message]]
+
+
+class Ledger:
+    """The writes that an entry's holder makes; each ends or keeps its lease."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._tree = leases.tree
+        self._all = leases
+        self._dots = leases.tree.lane()
+        leases.follow_up = self._follow_up
+
+    async def idle(self) -> None:
+        """Return when no mark is being written."""
+        await self._dots.idle()
+
+    # Records
+
+    async def record(
+        self, entry: QueueEntry, step: Step, *, release: bool = True
+    ) -> QueueEntry:
+        """Write the new state, with the changes that waited for it."""
+        lease = self._all.lease(entry.id)
+        history = _with_changes(entry, step, lease)
+        state = history[-1][0]
+        owing = bool(state.owed)
+        home = self._all.home(state) if release and not owing else None
+        operations = self._tree.operations
+        stored: QueueEntry = await self._all.lane.run(
+            entry.id,
+            lambda: operations.record(
+                entry.id, lease.path, history, owing=owing, home=home
+            ),
+            partial(self._recorded, lease, history, release),
+        )
+        return stored
+
+    def _recorded(
+        self, lease: Lease, history: History, release: bool, outcome: Outcome
+    ) -> QueueEntry:
+        entry = history[-1][0]
+        if not self._is_there(entry, outcome):
+            return entry
+        self._filed(lease, history, outcome.value)
+        # What a claimed entry owes, its holder pays; the lease ends with that.
+        if release and not (entry.owed and lease.claimed):
+            self._all.free(entry, lease.path)
+        return entry
+
+    def _is_there(self, entry: QueueEntry, outcome: Outcome) -> bool:
+        """False when the file is gone, which no writing mends; raises other errors."""
+        if outcome.error is None:
+            return True
+        if not isinstance(outcome.error, Gone):
+            raise outcome.error
+        self._tree.say(entry.id, outcome.error, "somebody removed or moved its file")
+        self._all.abandon(entry.id)
+        return False
+
+    def _filed(self, lease: Lease, history: History, filed: Filed) -> None:
+        lease.path, lease.entry = filed.path, history[-1][0]
+        del lease.changes[: len(history) - 1]
+        self._all.young.drop(history[-1][0].id)
+        if filed.trouble:
+            what = f"was recorded, but not filed: {filed.trouble}"
+            self._tree.say(filed.path, what, "the next start does it")
+
+    def _follow_up(self, lease: Lease, entry: QueueEntry) -> None:
+        """Record changes that came too late for the record that ended the lease."""
+        change, step = lease.changes.pop(0)
+        lease.claimed = False
+        following = Deferred.fromCoroutine(self._changed(entry, change, step))
+
+        def failed(failure: object) -> None:
+            self._tree.say(entry.id, f"a change was not recorded: {failure}")
+            lease.changes.clear()
+            self._all.free(entry, lease.path)
+
+        following.addErrback(failed)
+
+    # Notices
+
+    async def pay(self, entry: QueueEntry, notices: Notices) -> QueueEntry:
+        """Put notices into the queue and clear them from what their parent owes."""
+        paid = {notice.id for notice, _ in notices}
+        if self._all.get(entry.id) is None:
+            stored = await self._stored(entry.id)
+            if stored is None or not paid & {notice.id for notice in stored.owed}:
+                return stored or entry
+            entry = stored
+        lease = self._all.lease(entry.id)
+        left = tuple(notice for notice in entry.owed if notice.id not in paid)
+        step = Step(self._tree.wall.now(), "paid", ", ".join(sorted(paid)))
+        history = _with_changes(replace(entry, owed=left), step, lease)
+        made = [(notice, await _in_memory(message)) for notice, message in notices]
+        return await self._pay(lease, history, made)
+
+    async def _pay(
+        self, lease: Lease, history: History, notices: Notices
+    ) -> QueueEntry:
+        entry = history[-1][0]
+        home = None if entry.owed else self._all.home(entry)
+        operations = self._tree.operations
+        stored: QueueEntry = await self._all.lane.run(
+            entry.id,
+            lambda: operations.pay(
+                entry.id,
+                lease.path,
+                history,
+                [(notice.id, _octets(notice, message)) for notice, message in notices],
+                home,
+            ),
+            partial(self._paid, lease, history, notices),
+        )
+        return stored
+
+    def _paid(
+        self, lease: Lease, history: History, notices: Notices, outcome: Outcome
+    ) -> QueueEntry:
+        entry = history[-1][0]
+        if not self._is_there(entry, outcome):
+            return entry
+        filed, entered = outcome.value
+        self._filed(lease, history, filed)
+        for notice, message in notices:
+            if notice.id in entered:
+                path = f"{self._tree.layout.incoming}/{notice.id}"
+                self._all.enter(notice, path, message)
+        self._all.free(entry, lease.path)
+        return entry
+
+    # Marks
+
+    async def dot_sent(
+        self, entry_id: str, recipients: Sequence[Recipient], now: float
+    ) -> None:
+        """Note that a final dot is about to go out; it waits for no sync."""
+        path = self._all.path(entry_id)
+        operations = self._tree.operations
+        await self._dots.run(
+            entry_id,
+            lambda: operations.dot(entry_id, path, dot_line(recipients, now)),
+            value,
+        )
+
+    # Operators
+
+    async def change(
+        self, entry_id: str, change: Change, step: Step
+    ) -> QueueEntry | None:
+        """Apply a change now, or with the next record of whoever has the entry."""
+        while (lease := self._all.get(entry_id)) is not None:
+            if lease.claimed:
+                lease.changes.append((change, step))
+                return lease.entry
+            ended: Deferred[None] = Deferred()
+            lease.ended.append(ended)
+            await ended
+        self._all.lease(entry_id)
+        try:
+            entry = await self._stored(entry_id)
+        except BaseException:
+            self._give_back(entry_id)
+            raise
+        if entry is None:
+            self._all.drop(entry_id)
+            return None
+        return await self._change(entry, change, step)
+
+    async def _change(
+        self, entry: QueueEntry, change: Change, step: Step
+    ) -> QueueEntry | None:
+        lease = self._all.lease(entry.id)
+        try:
+            return await self._changed(entry, change, step)
+        except BaseException:
+            if self._all.get(entry.id) is lease:
+                self._all.free(entry, lease.path)
+            raise
+
+    async def _changed(
+        self, entry: QueueEntry, change: Change, step: Step
+    ) -> QueueEntry:
+        """Record a change of an entry that is leased; a finished one stays as it is."""
+        changed = entry if entry.is_final and not entry.owed else change(entry)
+        if changed == entry:
+            self._all.free(entry, self._all.path(entry.id))
+            return entry
+        return await self.record(changed, step)
+
+    async def _stored(self, entry_id: str) -> QueueEntry | None:
+        """The state on disk, its place noted in the lease; None: unknown."""
+        reader, hint = self._tree.reader, self._all.path(entry_id)
+        try:
+            state: State = await self._tree.job(
+                lambda: reader.located(entry_id, hint, reader.state)
+            )
+        except Gone:
+            return None
+        lease = self._all.get(entry_id)
+        if lease is not None:
+            lease.path = state.path
+        if state.torn:
+            self._tree.operations.spoil(entry_id, state.good_length)
+        return state.entry
+
+    def _give_back(self, entry_id: str) -> None:
+        """A lease ends because its entry cannot be read: the next claim sees to it."""
+        path = self._all.path(entry_id)
+        self._all.drop(entry_id)
+        if path:
+            self._all.agenda.add(entry_id, self._tree.wall.now(), path)
+
+
+def _with_changes(entry: QueueEntry, step: Step, lease: Lease) -> History:
+    """The records to write: the step, then each operator's change that waits."""
+    history = [(entry, step)]
+    for change, changed in lease.changes:
+        history.append((change(history[-1][0]), changed))
+    return history
+
+
+async def _in_memory(message: Message) -> Message:
+    if isinstance(message.body, bytes):
+        return message
+    return Message(message.head, await message.read(0, message.body_size))
+
+
+def _octets(notice: QueueEntry, message: Message) -> bytes:
+    step = Step(notice.queued_at, "accepted", f"a notice about {notice.cause}")
+    body = message.body if isinstance(message.body, bytes) else b""
+    return message_octets(notice, step, message.head, body)

@@ -1,0 +1,221 @@
+"""Reading the tree: one message's state or content, where it lies, all that there is.
+
+Everything here runs on a worker's thread and changes nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+from zlib import crc32
+
+from fwd_mta.interfaces import Disk, DiskFile
+from fwd_mta.mail.entry import EntryFilter, QueueEntry, Step
+from fwd_mta.mail.errors import Corrupt, StoreError
+from fwd_mta.queue.layout import Layout, hour_end, minute_start, parts
+from fwd_mta.queue.record import (
+    HEADER_SIZE,
+    Header,
+    Records,
+    Section,
+    parse_header,
+    parse_records,
+)
+from fwd_mta.rules.identity import is_entry_id
+
+T = TypeVar("T")
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one file says of its message: where it lies, and its records."""
+
+    path: str
+    header: Header
+    records: Records
+    torn: bool
+
+    @property
+    def entry(self) -> QueueEntry:
+        """The message's state."""
+        return self.records.entry
+
+    @property
+    def good_length(self) -> int:
+        """The length of the file without a torn tail."""
+        return self.header.records + self.records.length
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One attempt to read a state: it, or why not (FileNotFoundError: it moved)."""
+
+    path: str
+    state: State | None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message's checked content; `body` is None when it was too large to keep."""
+
+    path: str
+    header: Header
+    head: bytes
+    body: bytes | None
+
+
+class Reader:
+    """Reads the files of one tree."""
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+
+    def state(self, path: str) -> State:
+        """Read header line and records; raises OSError, Corrupt or NewerFormat."""
+        file = self._disk.open(path)
+        try:
+            header = parse_header(file.read_at(0, HEADER_SIZE))
+            octets = _rest(file, header.records)
+        finally:
+            file.close()
+        records = parse_records(octets)
+        name = parts(path)[1].partition(".")[0]
+        if not name == header.id == records.entry.id:
+            raise Corrupt(f"the file holds message {records.entry.id}")
+        return State(path, header, records, records.length < len(octets))
+
+    def look(self, path: str) -> Look:
+        """Read a state; what is wrong is a value."""
+        try:
+            return Look(path, self.state(path))
+        except (OSError, StoreError) as error:
+            return Look(path, None, error)
+
+    def content(self, path: str, keep: int) -> Content:
+        """Read head and body and verify them; a body over `keep` is only verified."""
+        file = self._disk.open(path)
+        try:
+            header = parse_header(file.read_at(0, HEADER_SIZE))
+            head = _section(file, header.head, "header section")
+            if header.body.length <= keep:
+                return Content(path, header, head, _section(file, header.body, "body"))
+            _verify(file, header.body)
+            return Content(path, header, head, None)
+        finally:
+            file.close()
+
+    def piece(self, path: str, expected: Header, offset: int, length: int) -> bytes:
+        """Some of a body, if the file still holds the content of that header."""
+        file = self._disk.open(path)
+        try:
+            if parse_header(file.read_at(0, HEADER_SIZE)) != expected:
+                raise StoreError(f"the content of {expected.id} was redacted meanwhile")
+            left = max(0, expected.body.length - offset)
+            return file.read_at(expected.body.offset + offset, min(length, left))
+        finally:
+            file.close()
+
+    # Where things lie
+
+    def find(self, entry_id: str, hint: str = "") -> str | None:
+        """The path of a message, wherever it lies; `hint` is tried first."""
+        if hint and self._disk.exists(hint):
+            return hint
+        if not is_entry_id(entry_id):
+            return None
+        # A second look: it may have moved to where the first had been already.
+        for _ in range(2):
+            for directory in self._directories():
+                path = f"{directory}/{entry_id}"
+                if self._disk.exists(path):
+                    return path
+        return None
+
+    def located(self, entry_id: str, hint: str, read: Callable[[str], T]) -> T:
+        """Read at the hint, or where it is found when it moved; FileNotFoundError."""
+        for path in (hint, None):
+            found = path or self.find(entry_id)
+            if not found:
+                continue
+            try:
+                return read(found)
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(f"message {entry_id} is not in the queue")
+
+    def _directories(self) -> Iterator[str]:
+        yield self._layout.incoming
+        yield from self.minutes()
+        yield self._layout.hold
+        yield from self.hours()
+
+    def minutes(self) -> list[str]:
+        """The directories of waiting mail, earliest first."""
+        root = self._layout.deferred
+        names = self._disk.names(root)
+        return [f"{root}/{name}" for name in names if minute_start(name) is not None]
+
+    def hours(self, ended_by: float | None = None) -> list[str]:
+        """The directories of finished mail, those that have ended by a time or all."""
+        root = self._layout.retained
+        ends = {name: hour_end(name) for name in self._disk.names(root)}
+        return [
+            f"{root}/{name}"
+            for name, end in ends.items()
+            if end is not None and (ended_by is None or end <= ended_by)
+        ]
+
+    # All there is
+
+    def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
+        """All entries that the filter takes, oldest first; damaged files are left out.
+
+        The walk follows the way that mail goes, so that what moves on is not missed.
+        """
+        found: dict[str, QueueEntry] = {}
+        for path in self._candidates(wanted):
+            look = self.look(path)
+            if look.state is not None and wanted.takes(look.state.entry):
+                found[look.state.entry.id] = look.state.entry
+        return sorted(found.values(), key=lambda entry: (entry.queued_at, entry.id))
+
+    def _candidates(self, wanted: EntryFilter) -> Iterator[str]:
+        if wanted.ids:
+            yield from filter(None, map(self.find, wanted.ids))
+            return
+        places = [self._layout.incoming, *self.minutes(), self._layout.hold]
+        if wanted.finished or wanted.states:
+            places += self.hours()
+        for directory in places:
+            for name in self._disk.scan(directory):
+                if is_entry_id(name):
+                    yield f"{directory}/{name}"
+
+    def timeline(self, entry_id: str) -> list[Step]:
+        """All that happened to a message; empty if it is not known."""
+        try:
+            state = self.located(entry_id, "", self.state)
+        except FileNotFoundError:
+            return []
+        return state.records.steps()
+
+
+def _rest(file: DiskFile, offset: int) -> bytes:
+    """All octets from an offset on."""
+    return file.read_at(offset, max(0, file.size() - offset))
+
+
+def _section(file: DiskFile, section: Section, name: str) -> bytes:
+    return section.check(file.read_at(section.offset, section.length), name)
+
+
+def _verify(file: DiskFile, section: Section) -> None:
+    """Check a large section's checksum piece by piece."""
+    crc, at = 0, 0
+    while piece := file.read_at(section.offset + at, min(CHUNK, section.length - at)):
+        crc, at = crc32(piece, crc), at + len(piece)
+    if at != section.length or crc != section.crc:
+        raise Corrupt("the checksum of the body is wrong")

@@ -1,0 +1,86 @@
+"""Whether there is room for another message, beside the reserve (SPEC [queue])."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from fwd_mta.interfaces import Space
+from fwd_mta.mail.errors import StoreError
+from fwd_mta.queue.spool import FileSpool
+from fwd_mta.queue.tree import Tree
+
+_EVERY = 5.0
+_SPARE_INODES = 1000
+
+
+class Room:
+    """Looks at the file system every few seconds, off the reactor thread."""
+
+    def __init__(
+        self, tree: Tree, clock: IReactorTime, reserve: int, size_limit: int
+    ) -> None:
+        self._tree = tree
+        self._need = reserve + size_limit + size_limit // 2
+        self._reserve = reserve
+        self._space: Space | None = None
+        self._spools: set[FileSpool] = set()
+        self._loop = LoopingCall(self._look_later)
+        self._loop.clock = clock
+        self._was_enough = True
+
+    async def start(self) -> None:
+        """Look now, and then every few seconds."""
+        await self.look()
+        self._loop.start(_EVERY, now=False).addErrback(
+            lambda failure: self._tree.say("queue", failure.value, "restart")
+        )
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def _look_later(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.look())
+
+    async def look(self) -> None:
+        """Ask the file system; what cannot be asked has no room."""
+        tree = self._tree
+        try:
+            self._space = await tree.job(lambda: tree.disk.space(tree.layout.queue))
+        except StoreError as error:
+            self._space = None
+            tree.say("queue", f"cannot see what space is left: {error}")
+            return
+        enough = self.has(0)
+        if enough is not self._was_enough:
+            self._was_enough = enough
+            self._say(enough)
+
+    def _say(self, enough: bool) -> None:
+        if enough:
+            self._tree.say("queue", "there is room again, mail is accepted")
+            return
+        left = self._space
+        self._tree.say(
+            "queue",
+            f"only {left.octets if left else 0} octets and"
+            f" {left.inodes if left else 0} inodes are left, mail is refused with 452",
+            "make room, or lower minimum_free_space",
+        )
+
+    def has(self, octets: int) -> bool:
+        """Whether a message of that size fits, with all that is being received."""
+        if self._space is None:
+            return False
+        receiving = sum(spool.taken for spool in self._spools)
+        need = max(self._need, self._reserve + octets) + receiving
+        return self._space.octets >= need and self._space.inodes >= _SPARE_INODES
+
+    def receiving(self, spool: FileSpool) -> None:
+        """A body begins to arrive."""
+        self._spools.add(spool)
+
+    def received(self, spool: FileSpool) -> None:
+        """A body has ended."""
+        self._spools.discard(spool)

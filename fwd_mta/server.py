@@ -1,0 +1,323 @@
+"""All rooms composed into a server, over the seams it is given.
+
+The real seams make the daemon (`service.py`), their twins make the same server in
+memory. Doorway: `Server`. What settings mean to each room is in `settings.py`.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+
+from fwd_mta import settings
+from fwd_mta.admin.control import Commands, ControlFactory
+from fwd_mta.admin.link import SOCKET_NAME
+from fwd_mta.config import Configuration, Listener
+from fwd_mta.events import Emit, Lifecycle, Trouble
+from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
+from fwd_mta.inbound.intake import Intake
+from fwd_mta.inbound.protocol import SubmissionFactory
+from fwd_mta.inbound.sasl import portal
+from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
+from fwd_mta.mail.session import Service
+from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context, tls_factory
+from fwd_mta.outbound.agent import Agent
+from fwd_mta.queue.keeper import Keeper
+from fwd_mta.queue.scheduler import Machine, Scheduler
+from fwd_mta.rules.classification import RuleTable
+from fwd_mta.settings import CannotServeError
+
+_TLS_SERVICES = frozenset({Service.SUBMISSIONS, Service.SUBMISSION})
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What a server needs of the machine and the world.
+
+    `read_file` gives the accounts, certificates and passwords that settings name;
+    `storage` and `hashing` are threads of their own, so that neither waits for the
+    other.
+    """
+
+    clock: IReactorTime
+    wall: WallClock
+    entropy: Entropy
+    disk: Disk
+    network: Network
+    resolver: Resolver
+    storage: Worker
+    hashing: Worker
+    emit: Emit
+    read_file: Callable[[str], bytes]
+
+
+class Server:
+    """One mail server. `bind` may need root; `start` serves; `stop` loses nothing."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        seams: Seams,
+        rules: RuleTable,
+        trust: ClientTlsContext,
+        load: Callable[[], Configuration] | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self._seams = seams
+        self._load = load or (lambda: self.configuration)
+        self._tls = self._server_tls(configuration)
+        self.store = settings.store_of(
+            configuration,
+            seams.disk,
+            seams.storage,
+            seams.wall,
+            seams.clock,
+            seams.emit,
+        )
+        self.accounts = FileAccounts(self._accounts_file, seams.hashing, seams.entropy)
+        self.intake = self._make_intake()
+        self.agent = self._make_agent(rules, trust)
+        self.scheduler = self._make_scheduler()
+        self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
+        self.factories = [self._make_factory(one) for one in configuration.listeners]
+        self.commands = Commands(
+            self.store, seams.wall, self.scheduler.wake, self.reload
+        )
+        self._control = ControlFactory(self.commands, seams.emit)
+        self.ports: list[IListeningPort] = []
+        self._control_port: IListeningPort | None = None
+
+    # Making the rooms
+
+    def _accounts_file(self) -> bytes:
+        return self._seams.read_file(self.configuration.accounts.file)
+
+    def _server_tls(self, configuration: Configuration) -> ServerTls | None:
+        if not any(one.service in _TLS_SERVICES for one in configuration.listeners):
+            return None
+        return ServerTls(self._context(configuration))
+
+    def _context(self, configuration: Configuration) -> SSL.Context:
+        """Read the certificate; raises CannotServeError with the file's name."""
+        tls = configuration.tls
+        try:
+            certificate = self._seams.read_file(tls.certificate)
+            private_key = self._seams.read_file(tls.private_key)
+            return server_context(certificate, private_key)
+        except OSError as error:
+            raise CannotServeError(f"tls: {error}") from error
+        except (ValueError, TypeError, SSL.Error) as error:
+            raise CannotServeError(
+                f"tls: {tls.certificate} and {tls.private_key} do not parse or do not"
+                f" fit together: {error}"
+            ) from error
+
+    def _make_intake(self) -> Intake:
+        seams, configuration = self._seams, self.configuration
+        return Intake(
+            self.store,
+            (),
+            settings.policy_of(configuration),
+            configuration.hostname,
+            seams.wall,
+            seams.hashing,
+            seams.entropy,
+            seams.emit,
+            trace_client=configuration.submission.trace_client,
+        )
+
+    def _make_agent(self, rules: RuleTable, trust: ClientTlsContext) -> Agent:
+        seams = self._seams
+        return Agent(
+            seams.network,
+            seams.resolver,
+            seams.clock,
+            seams.wall,
+            seams.entropy,
+            rules,
+            trust,
+            settings.agent_of(self.configuration),
+        )
+
+    def _make_scheduler(self) -> Scheduler:
+        seams, configuration = self._seams, self.configuration
+        return Scheduler(
+            self.store,
+            self.agent,
+            Machine(seams.clock, seams.wall, seams.entropy, seams.emit),
+            settings.routing_of(configuration, seams.read_file),
+            settings.schedule_of(configuration),
+            settings.notices_of(configuration),
+        )
+
+    def _make_factory(self, listener: Listener) -> SubmissionFactory:
+        return SubmissionFactory(
+            settings.listener_of(listener, self.configuration),
+            None if listener.service is Service.RELAY else portal(self.accounts),
+            self.intake,
+            self._tls,
+            self._seams.clock,
+            self._seams.emit,
+        )
+
+    # Life
+
+    async def bind(self) -> None:
+        """Open the listening ports, not yet accepting; raises CannotServeError."""
+        for listener, factory in zip(
+            self.configuration.listeners, self.factories, strict=True
+        ):
+            try:
+                port = await self._seams.network.listen(
+                    listener.address, self._wrapped(listener, factory)
+                )
+            except Exception as error:
+                raise CannotServeError(
+                    f"listener {listener.service} {listener.address}: {error}"
+                ) from error
+            _hold(port)
+            self.ports.append(port)
+
+    def _wrapped(
+        self, listener: Listener, factory: SubmissionFactory
+    ) -> IProtocolFactory:
+        if listener.service is Service.SUBMISSIONS and self._tls is not None:
+            return tls_factory(factory, self._tls, self._seams.clock)
+        return factory
+
+    def port_numbers(self) -> dict[str, int]:
+        """The TCP ports that are listened on, by service."""
+        return {
+            listener.service.value: getattr(port.getHost(), "port", 0)
+            for listener, port in zip(
+                self.configuration.listeners, self.ports, strict=True
+            )
+        }
+
+    async def start(self) -> None:
+        """Recover the queue and serve; raises CannotServeError, or StoreError."""
+        try:
+            await self.accounts.load()
+        except AccountsFault as fault:
+            raise CannotServeError(*_account_lines(self.configuration, fault)) from None
+        await self.store.start(self._seams.wall.now())
+        address = f"unix:{self.configuration.state_dir}/{SOCKET_NAME}"
+        self._control_port = await self._seams.network.listen(address, self._control)
+        self.scheduler.start()
+        self.keeper.start()
+        for port in self.ports:
+            _let_go(port)
+        for line in self.configuration.later:
+            self._seams.emit(Trouble("configuration", line))
+        self._seams.emit(Lifecycle("started"))
+
+    async def stop(self) -> None:
+        """Drain in the order of SPEC section 1, within `shutdown_grace`."""
+        grace = self.configuration.shutdown_grace
+        self._seams.emit(Lifecycle("stopping"))
+        for port in self.ports:
+            await _stopped(port)
+        quiet = [Deferred.fromCoroutine(self.scheduler.stop(grace))]
+        quiet += [factory.drain() for factory in self.factories]
+        await self._at_most(grace, DeferredList(quiet, consumeErrors=True))
+        for factory in self.factories:
+            factory.cut()
+        await self.agent.stop()
+        await self.keeper.stop()
+        self._control.close()
+        if self._control_port is not None:
+            await _stopped(self._control_port)
+        await self.store.stop()
+        self._seams.emit(Lifecycle("stopped"))
+
+    async def _at_most(self, seconds: float, what: Deferred[Any]) -> None:
+        """Wait for it, or for the time to pass; it goes on by itself then."""
+        done: Deferred[None] = Deferred()
+        timer = self._seams.clock.callLater(seconds, done.callback, None)
+
+        def finished(_: object) -> None:
+            if timer.active():
+                timer.cancel()
+                done.callback(None)
+
+        _ = what.addBoth(finished)
+        await done
+
+    async def reload(self) -> Sequence[str]:
+        """Take new settings, certificates and accounts, all or nothing.
+
+        Gives the lines that say why not; none when the new ones are in force.
+        """
+        try:
+            await self._reload()
+        except CannotServeError as refused:
+            for line in refused.lines:
+                self._seams.emit(Trouble("reload", line, "the old settings stay"))
+            return refused.lines
+        self._seams.emit(Lifecycle("reloaded"))
+        return ()
+
+    async def _reload(self) -> None:
+        fresh = settings.loaded(self._load)
+        _check_same_ports(self.configuration, fresh)
+        context = self._context(fresh) if self._tls is not None else None
+        routing = settings.routing_of(fresh, self._seams.read_file)
+        old, self.configuration = self.configuration, fresh
+        try:
+            accounts = await self.accounts.read()
+        except AccountsFault as fault:
+            self.configuration = old
+            raise CannotServeError(*_account_lines(fresh, fault)) from None
+        self.accounts.use(accounts)
+        if self._tls is not None and context is not None:
+            self._tls.context = context
+        self._use(fresh)
+        self.scheduler.table = routing
+
+    def _use(self, fresh: Configuration) -> None:
+        self.intake.policy = settings.policy_of(fresh)
+        self.intake.trace_client = fresh.submission.trace_client
+        self.agent.settings = settings.agent_of(fresh)
+        self.scheduler.schedule = settings.schedule_of(fresh)
+        self.scheduler.style = settings.notices_of(fresh)
+        for listener, factory in zip(fresh.listeners, self.factories, strict=True):
+            factory.settings = settings.listener_of(listener, fresh)
+
+
+def _account_lines(configuration: Configuration, fault: AccountsFault) -> Iterator[str]:
+    return (f"{configuration.accounts.file}: {line}" for line in fault.errors)
+
+
+def _check_same_ports(old: Configuration, fresh: Configuration) -> None:
+    """Refuse what needs another bind, another disk or another name: a restart."""
+    before = [(one.service, one.address) for one in old.listeners]
+    after = [(one.service, one.address) for one in fresh.listeners]
+    for what, changed in (
+        ("listener", before != after),
+        ("state_dir", old.state_dir != fresh.state_dir),
+        ("hostname", old.hostname != fresh.hostname),
+    ):
+        if changed:
+            raise CannotServeError(f"{what} has changed: that needs a restart")
+
+
+def _hold(port: IListeningPort) -> None:
+    """Let connections wait in the kernel until the queue is ready."""
+    stop_reading = getattr(port, "stopReading", None)
+    if stop_reading is not None:
+        stop_reading()
+
+
+def _let_go(port: IListeningPort) -> None:
+    start_reading = getattr(port, "startReading", None)
+    if start_reading is not None:
+        start_reading()
+
+
+async def _stopped(port: IListeningPort) -> None:
+    stopping: Awaitable[object] | None = port.stopListening()
+    if stopping is not None:
+        await stopping

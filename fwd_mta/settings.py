@@ -1,0 +1,171 @@
+"""What the settings mean to each room: configuration in, the rooms' own nouns out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+
+from twisted.internet.interfaces import IReactorTime
+
+from fwd_mta.config import ConfigError, Configuration, Listener
+from fwd_mta.events import Emit
+from fwd_mta.inbound.protocol import SubmissionSettings
+from fwd_mta.interfaces import Disk, WallClock, Worker
+from fwd_mta.mail.route import Destination
+from fwd_mta.outbound.agent import AgentSettings
+from fwd_mta.outbound.connection import Timeouts
+from fwd_mta.outbound.pool import PoolSettings
+from fwd_mta.queue.files import FileStore
+from fwd_mta.queue.scheduler import NoticeStyle
+from fwd_mta.rules.retention import RetentionPolicy
+from fwd_mta.rules.retry import RetrySchedule
+from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
+from fwd_mta.rules.submission import SubmissionPolicy
+
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be left out, not bound
+
+
+def loaded(load: Callable[[], Configuration]) -> Configuration:
+    """Read the configuration again; raises CannotServeError with all its problems."""
+    try:
+        return load()
+    except ConfigError as error:
+        raise CannotServeError(*(str(one) for one in error.problems)) from error
+
+
+class CannotServeError(Exception):
+    """The server cannot begin, or not go on with new settings; `lines` say why."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def store_of(
+    configuration: Configuration,
+    disk: Disk,
+    worker: Worker,
+    wall: WallClock,
+    clock: IReactorTime,
+    emit: Emit,
+) -> FileStore:
+    """The queue of a state_dir."""
+    retention = configuration.retention
+    return FileStore(
+        disk,
+        configuration.state_dir,
+        worker,
+        wall,
+        clock,
+        RetentionPolicy(retention.content, retention.record),
+        minimum_free_space=configuration.queue.minimum_free_space,
+        message_size_limit=configuration.submission.message_size_limit,
+        emit=emit,
+    )
+
+
+def policy_of(configuration: Configuration) -> SubmissionPolicy:
+    """What a submitted message may be."""
+    submission = configuration.submission
+    return SubmissionPolicy(
+        message_size_limit=submission.message_size_limit,
+        recipient_limit=submission.recipient_limit,
+        hopcount_limit=submission.hopcount_limit,
+        bare_newline=submission.bare_newline,
+        long_lines=submission.long_lines,
+        help_url=configuration.help.url,
+    )
+
+
+def listener_of(listener: Listener, configuration: Configuration) -> SubmissionSettings:
+    """What one listener offers, and to whom."""
+    limits = configuration.limits
+    return SubmissionSettings(
+        service=listener.service,
+        hostname=configuration.hostname,
+        policy=policy_of(configuration),
+        trusted_networks=listener.trusted_networks,
+        exempt_networks=limits.exempt,
+        connections_per_client=limits.connections_per_client,
+        connections_per_account=limits.connections_per_account,
+        postmaster=configuration.postmaster,
+        contact=configuration.help.contact or "",
+    )
+
+
+def schedule_of(configuration: Configuration) -> RetrySchedule:
+    """When deferred mail is tried again."""
+    queue = configuration.queue
+    return RetrySchedule(
+        minimal_backoff_time=queue.minimal_backoff_time,
+        maximal_backoff_time=queue.maximal_backoff_time,
+        maximal_queue_lifetime=queue.maximal_queue_lifetime,
+        bounce_queue_lifetime=queue.bounce_queue_lifetime,
+        delay_warning_time=queue.delay_warning_time,
+    )
+
+
+def notices_of(configuration: Configuration) -> NoticeStyle:
+    """What our notices say of us."""
+    return NoticeStyle(
+        configuration.hostname,
+        configuration.queue.bounce_size_limit,
+        configuration.help.url or "",
+        configuration.help.contact or "",
+    )
+
+
+def agent_of(configuration: Configuration) -> AgentSettings:
+    """How we go out."""
+    delivery = configuration.delivery
+    timeouts = {
+        one.name: getattr(delivery.timeouts, one.name) for one in fields(Timeouts)
+    }
+    return AgentSettings(
+        hostname=configuration.hostname,
+        own_addresses=frozenset(_own_addresses(configuration)),
+        inet_protocols=delivery.inet_protocols,
+        allow_private_destinations=delivery.allow_private_destinations,
+        source_addresses=delivery.source_addresses,
+        timeouts=Timeouts(**timeouts),
+        pool=PoolSettings(per_host=delivery.destination_concurrency_limit),
+    )
+
+
+def _own_addresses(configuration: Configuration) -> Iterator[str]:
+    yield from configuration.delivery.source_addresses
+    for listener in configuration.listeners:
+        host = listener.address.rpartition(":")[0].strip("[]")
+        if host not in _ANY_ADDRESS and not host.startswith(("unix", "systemd")):
+            yield host
+
+
+def routing_of(
+    configuration: Configuration, read_file: Callable[[str], bytes]
+) -> RoutingTable:
+    """Where mail goes that DNS does not decide; raises CannotServeError."""
+    delivery = configuration.delivery
+    port, tls = delivery.smtp_port, delivery.tls_security_level
+    transports = {
+        parse_key(name): parse_transport(value, port=port, tls=tls)
+        for name, value in delivery.transport
+    }
+    return RoutingTable(_relayhost(configuration, read_file), transports, port, tls)
+
+
+def _relayhost(
+    configuration: Configuration, read_file: Callable[[str], bytes]
+) -> Destination | None:
+    delivery = configuration.delivery
+    if delivery.relayhost is None:
+        return None
+    host = parse_transport(
+        delivery.relayhost, port=delivery.smtp_port, tls=delivery.tls_security_level
+    )
+    host = replace(host, tls_mode=delivery.relayhost_tls, trusted=True)
+    if delivery.relayhost_login is None:
+        return host
+    path = delivery.relayhost_password_file or ""
+    try:
+        password = read_file(path).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotServeError(f"delivery.relayhost_password_file: {error}") from error
+    return replace(host, login=delivery.relayhost_login, password=password)

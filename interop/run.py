@@ -1,0 +1,152 @@
+"""Runs the scenarios against real programs: `python -m interop.run [NAME...]`.
+
+Each scenario is a function that is given a workbench and raises when something is
+not as it must be. The last line has the counts. `--list` shows the names; the logs
+of what failed stay in a folder that is named, and their ends are printed.
+"""
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from interop import clients, endings, installing, names, packages, relaying
+from interop.kit import Failed, Workbench
+
+_TAIL = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A function to run, the Debian packages it needs, the seconds it may take."""
+
+    run: Callable[[Workbench], None]
+    needs: tuple[str, ...] = ()
+    limit: int = 300
+
+
+_POSTFIX = ("postfix",)
+_SASL = ("postfix", "libsasl2-modules")
+_SWAKS = ("swaks", "libnet-ssleay-perl")
+_KNOT = ("knot",)
+
+SCENARIOS = {
+    "sink": Scenario(relaying.to_a_sink),
+    "postfix-next-hop": Scenario(relaying.through_postfix, _POSTFIX),
+    "postfix-mailbox": Scenario(relaying.to_a_mailbox, _POSTFIX),
+    "postfix-submits-tls": Scenario(relaying.from_postfix_tls, _SASL),
+    "postfix-submits-starttls": Scenario(relaying.from_postfix_starttls, _SASL),
+    "swaks-delivers": Scenario(clients.delivers, _SWAKS),
+    "swaks-refused": Scenario(clients.refused, _SWAKS),
+    "dns-exchangers": Scenario(names.exchangers, _KNOT),
+    "dns-refusals": Scenario(names.refusals, _KNOT),
+    "dns-dead": Scenario(names.dead_server, _KNOT),
+    "kill": Scenario(endings.killed, limit=900),
+    "sigterm-drains": Scenario(endings.drains),
+    "sigterm-out-of-time": Scenario(endings.drains_out_of_time),
+    "sighup": Scenario(endings.reloads),
+    "package": Scenario(installing.package, limit=600),
+    "demo": Scenario(installing.demo, limit=900),
+}
+
+
+def main(words: list[str]) -> int:
+    """Run the named scenarios, or all; 0 when none failed."""
+    if words == ["--list"]:
+        for name, scenario in SCENARIOS.items():
+            print(f"{name:26} {scenario.run.__doc__}")
+        return 0
+    if unknown := [word for word in words if word not in SCENARIOS]:
+        print(f"no scenario {' '.join(unknown)}; --list shows them", file=sys.stderr)
+        return 2
+    chosen = words or list(SCENARIOS)
+    top = Path(tempfile.mkdtemp(prefix="interop-"))
+    top.chmod(0o755)
+    failed = _prepare(chosen) + [name for name in chosen if not _report(name, top)]
+    if not failed:
+        shutil.rmtree(top)
+    print(
+        f"{len(chosen) - len(set(failed) & set(chosen))} passed, {len(failed)} failed"
+    )
+    return 1 if failed else 0
+
+
+def _prepare(chosen: list[str]) -> list[str]:
+    """Install the packages of the chosen ones; "packages" when that failed."""
+    needed = {package for name in chosen for package in SCENARIOS[name].needs}
+    lacking = [package for package in packages.missing() if package in needed]
+    if not lacking:
+        return []
+    try:
+        packages.install(lacking)
+    except Failed as error:
+        print(f"FAIL packages: {error}", flush=True)
+        return ["packages"]
+    return []
+
+
+def _report(name: str, top: Path) -> bool:
+    """Run one, say how it went and how long it took; whether it passed."""
+    folder = top / name
+    folder.mkdir()
+    began = time.monotonic()
+    reason = _reason_of_failure(SCENARIOS[name], folder)
+    took = time.monotonic() - began
+    print(f"{'FAIL' if reason else 'PASS'} {name} ({took:.1f} s)", flush=True)
+    if reason:
+        print(f"     {reason}")
+        _print_logs(folder)
+    else:
+        shutil.rmtree(folder)
+    return not reason
+
+
+def _reason_of_failure(scenario: Scenario, folder: Path) -> str:
+    """Run it; why it failed, or nothing."""
+    lacking = set(packages.missing()) & set(scenario.needs)
+    if lacking:
+        return f"needs Debian packages that are not installed: {' '.join(lacking)}"
+    try:
+        with _time_limit(scenario.limit), ExitStack() as closing:
+            scenario.run(Workbench(folder, closing))
+    except Failed as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - one scenario's bug must not end the others
+        return traceback.format_exc()
+    return ""
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise in the middle of whatever takes longer."""
+
+    def too_long(_number: int, _frame: FrameType | None) -> None:
+        raise Failed(f"took longer than its {seconds} s")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _print_logs(folder: Path) -> None:
+    """Show the end of every log of a scenario, and where they stay."""
+    logs = sorted([*folder.glob("**/*.log"), *folder.glob("**/maillog")])
+    for log in logs:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        print(f"     -- {log}, its last lines of {len(lines)}")
+        for line in lines[-_TAIL:]:
+            print(f"     | {line[:400]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

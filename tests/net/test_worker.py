@@ -1,0 +1,47 @@
+"""Threads for blocking work."""
+
+import threading
+from functools import partial
+from typing import cast
+
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.trial.unittest import TestCase
+from typing_extensions import override
+
+from fwd_mta.net.worker import ThreadWorker
+
+
+class ThreadWorkerTests(TestCase):
+    """Jobs run beside the reactor, their results come back to it."""
+
+    timeout = 30
+
+    @override
+    def setUp(self) -> None:
+        threads = cast("IReactorFromThreads", reactor)
+        self.worker = ThreadWorker(threads, "store", 1)
+        self.worker.start()
+        self.addCleanup(self.worker.stop)
+
+    async def test_elsewhere(self) -> None:
+        """A job runs on a thread of its own; the answer arrives on the reactor's."""
+        here = threading.current_thread()
+        there = await self.worker.run(threading.current_thread)
+        self.assertIsNot(there, here)
+        self.assertIs(threading.current_thread(), here)
+        self.assertIn("store", there.name)
+
+    async def test_failure(self) -> None:
+        """What a job raises is raised where it is awaited; the thread goes on."""
+        with self.assertRaises(ZeroDivisionError):
+            await self.worker.run(lambda: 1 // 0)
+        self.assertEqual(await self.worker.run(lambda: 42), 42)
+
+    async def test_in_order(self) -> None:
+        """One thread does its jobs in the order they were given."""
+        done: list[int] = []
+        jobs = [self.worker.run(partial(done.append, n)) for n in range(20)]
+        for job in jobs:
+            await job
+        self.assertEqual(done, list(range(20)))

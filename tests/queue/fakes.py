@@ -1,0 +1,40 @@
+"""A scripted delivery agent for the scheduler's tests."""
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from fwd_mta.interfaces import Delivery
+from fwd_mta.mail.entry import Attempt, DeliveryResult
+from fwd_mta.mail.envelope import Recipient
+
+Script = Callable[[Recipient], DeliveryResult]
+
+
+class ScriptedAgent:
+    """Answers each recipient by a function; can be made to wait, or to raise."""
+
+    def __init__(self, script: Script, now: Callable[[], float]) -> None:
+        self.script = script
+        self.deliveries: list[Delivery] = []
+        self.times: list[float] = []
+        self.gate: Deferred[None] | None = None
+        self.error: Exception | None = None
+        self._now = now
+
+    async def deliver(self, delivery: Delivery) -> Attempt:
+        """Note the delivery and answer it."""
+        self.deliveries.append(delivery)
+        started = self._now()
+        self.times.append(started)
+        if self.error is not None:
+            raise self.error
+        recipients: Sequence[Recipient] = delivery.envelope.recipients
+        await delivery.before_dot(recipients)
+        if self.gate is not None:
+            await self.gate
+        results = tuple(self.script(one) for one in recipients)
+        return Attempt(started, self._now(), results)
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
