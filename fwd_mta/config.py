@@ -11,7 +11,7 @@ reported at once.
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path  # noqa: TID251 - this module reads the files it names
 
@@ -44,15 +44,10 @@ from fwd_mta.kinds import (
     socket,
 )
 from fwd_mta.mail.address import Mailbox
-from fwd_mta.mail.route import Destination, TlsLevel, TlsMode
+from fwd_mta.mail.route import TlsLevel, TlsMode
 from fwd_mta.mail.session import Service
 from fwd_mta.net.tls import server_context
-from fwd_mta.outbound.connection import Timeouts
 from fwd_mta.rules.classification import RuleTable
-from fwd_mta.rules.retention import RetentionPolicy
-from fwd_mta.rules.retry import RetrySchedule
-from fwd_mta.rules.routing import RoutingTable, parse_transport
-from fwd_mta.rules.submission import SubmissionPolicy
 from fwd_mta.tables import (
     ConfigError,
     Key,
@@ -78,16 +73,11 @@ __all__ = [
     "load",
     "locate",
     "parse",
-    "retention_policy",
-    "retry_schedule",
-    "routing_table",
     "rule_table",
-    "submission_policy",
-    "timeouts",
 ]
 
-SUBMISSIONS_PORT = 465
 SECRET_KEY = "delivery.relayhost_password_file"  # noqa: S105 - a key, no secret
+_STATE_DIR_LIMIT = 107 - len("/control.sock")  # of what the address of a socket holds
 PLACES = ("fwdmta.toml", "/etc/fwdmta/fwdmta.toml")
 
 
@@ -165,8 +155,8 @@ class Limits:
     connections_per_client: int = key(count(1), 50)
     connections_per_account: int = key(count(1), 60)
     exempt: tuple[Network, ...] = key(many(NETWORK), [])
-    auth_failures_per_client: int = key(count(1), 10)
-    auth_failure_window: float = key(duration(least=1), "1h")
+    auth_failures_per_client: int = key(count(1), 10, later=True)
+    auth_failure_window: float = key(duration(least=1), "1h", later=True)
     messages_per_account: int = key(COUNT, 0, later=True)
     recipients_per_account: int = key(COUNT, 0, later=True)
     messages_window: float = key(duration(least=1), "1d", later=True)
@@ -376,8 +366,19 @@ def parse(text: str, name: str) -> Configuration:
 
 
 def _judge(configuration: Configuration, reader: Reader) -> None:
-    for judgement in (_judge_listeners, _judge_queue, _judge_relayhost):
+    for judgement in (
+        _judge_state_dir,
+        _judge_listeners,
+        _judge_queue,
+        _judge_relayhost,
+    ):
         judgement(configuration, reader)
+
+
+def _judge_state_dir(configuration: Configuration, reader: Reader) -> None:
+    if len(os.fsencode(configuration.state_dir)) > _STATE_DIR_LIMIT:
+        what = "is too long a path for the control socket in it"
+        reader.note("state_dir", what, f"allowed: {_STATE_DIR_LIMIT} octets")
 
 
 def _judge_listeners(configuration: Configuration, reader: Reader) -> None:
@@ -422,86 +423,6 @@ def _judge_relayhost(configuration: Configuration, reader: Reader) -> None:
             "write it, or remove the login",
         )
         reader.note("delivery.relayhost_login", what, allowed)
-
-
-# The nouns that other rooms take
-
-
-def submission_policy(configuration: Configuration) -> SubmissionPolicy:
-    """What a message may be."""
-    submission = configuration.submission
-    return SubmissionPolicy(
-        message_size_limit=submission.message_size_limit,
-        recipient_limit=submission.recipient_limit,
-        hopcount_limit=submission.hopcount_limit,
-        bare_newline=submission.bare_newline,
-        long_lines=submission.long_lines,
-        help_url=configuration.help.url,
-    )
-
-
-def retry_schedule(configuration: Configuration) -> RetrySchedule:
-    """When mail is tried again."""
-    queue = configuration.queue
-    return RetrySchedule(
-        minimal_backoff_time=queue.minimal_backoff_time,
-        maximal_backoff_time=queue.maximal_backoff_time,
-        maximal_queue_lifetime=queue.maximal_queue_lifetime,
-        bounce_queue_lifetime=queue.bounce_queue_lifetime,
-        delay_warning_time=queue.delay_warning_time,
-    )
-
-
-def retention_policy(configuration: Configuration) -> RetentionPolicy:
-    """How long finished mail is kept."""
-    retention = configuration.retention
-    return RetentionPolicy(retention.content, retention.record)
-
-
-def timeouts(configuration: Configuration) -> Timeouts:
-    """How long a peer may take."""
-    return Timeouts(**asdict(configuration.delivery.timeouts))
-
-
-def routing_table(configuration: Configuration) -> RoutingTable:
-    """Where mail goes next; reads the relayhost's password, or raises ConfigError."""
-    delivery = configuration.delivery
-    port, tls = delivery.smtp_port, delivery.tls_security_level
-    transports = {
-        name: parse_transport(text, port=port, tls=tls)
-        for name, text in delivery.transport
-    }
-    return RoutingTable(_relayhost(delivery), transports, port, tls)
-
-
-def _relayhost(delivery: Outgoing) -> Destination | None:
-    if delivery.relayhost is None:
-        return None
-    is_implicit = delivery.relayhost_tls is TlsMode.IMPLICIT
-    # A login goes over a verified certificate only.
-    tls = TlsLevel.SECURE if delivery.relayhost_login else delivery.tls_security_level
-    port = SUBMISSIONS_PORT if is_implicit else delivery.smtp_port
-    return replace(
-        parse_transport(delivery.relayhost, port=port, tls=tls),
-        tls_mode=delivery.relayhost_tls,
-        login=delivery.relayhost_login,
-        password=_relayhost_password(delivery),
-    )
-
-
-def _relayhost_password(delivery: Outgoing) -> str | None:
-    path = delivery.relayhost_password_file
-    if path is None:
-        return None
-    try:
-        password = Path(path).read_text("utf-8").strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"{path} cannot be read: {error}"
-        raise ConfigError(Problem("", SECRET_KEY, what)) from error
-    if not password or not password.isprintable():
-        what = f"{path} holds no password"
-        raise ConfigError(Problem("", SECRET_KEY, what, "write it on one line"))
-    return password
 
 
 def rule_table() -> RuleTable:
@@ -553,10 +474,16 @@ def _check_accounts(configuration: Configuration) -> Iterator[str]:
 
 
 def _check_relayhost(configuration: Configuration) -> Iterator[str]:
+    path = configuration.delivery.relayhost_password_file
+    if path is None:
+        return
     try:
-        routing_table(configuration)
-    except ConfigError as error:
-        yield from map(str, error.problems)
+        password = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        yield f"{SECRET_KEY}: {path} cannot be read: {error}"
+    else:
+        if not password.isprintable() or not password:
+            yield f"{SECRET_KEY}: {path} holds no password; write it on one line"
 
 
 def _check_state_dir(configuration: Configuration) -> Iterator[str]:

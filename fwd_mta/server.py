@@ -208,6 +208,8 @@ class Server:
         self._control_port = await self._seams.network.listen(address, self._control)
         self.scheduler.start()
         self.keeper.start()
+        for service, number in self.port_numbers().items():
+            self._seams.emit(Lifecycle(f"listening for {service} on port {number}"))
         for port in self.ports:
             _let_go(port)
         for line in self.configuration.later:

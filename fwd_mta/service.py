@@ -156,7 +156,7 @@ class MailService(Service):
 
     def _compose(self) -> Server:
         reactor = self._reactor
-        network = ReactorNetwork(reactor)
+        network = ReactorNetwork(reactor, os.environ)
         seams = Seams(
             clock=reactor,
             wall=SystemClock(),

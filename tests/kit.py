@@ -1,5 +1,6 @@
 """A whole server in memory: every room real, every seam a twin, time virtual."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,16 +17,16 @@ from fwd_mta.inbound.accounts import HashCost, argon2id_hash
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
 from fwd_mta.server import Seams, Server
 from fwd_mta.service import builtin_rules
+from fwd_mta.world.certificates import Authority
 from fwd_mta.world.disk import MemoryDisk
 from fwd_mta.world.hosts import Inbox, RemoteHost
 from fwd_mta.world.machine import InlineWorker, SeededEntropy, VirtualWall
 from fwd_mta.world.names import TableResolver
 from fwd_mta.world.network import MemoryNetwork
-from tests.certificates import Authority
 
 T = TypeVar("T")
 
-CA = Authority()
+CA = Authority(time.time())  # OpenSSL judges dates by the real clock
 PAIR = CA.issue("mail.example.com")
 OUR_ADDRESS = "198.51.100.1"
 THEIR_ADDRESS = "203.0.113.5"
@@ -101,7 +102,7 @@ class World:
         self.disk = MemoryDisk()
         self.network = MemoryNetwork(self.clock, entropy)
         self.inbox = Inbox()
-        tls = ServerTls(server_context(PAIR.certificate, PAIR.private_key))
+        tls = ServerTls(server_context(*PAIR))
         self.host = RemoteHost("mx.example.net", self.clock, self.inbox, tls=tls)
         self.resolver = TableResolver(
             {
@@ -113,8 +114,8 @@ class World:
         _ = self.network.listen(f"{THEIR_ADDRESS}:25", self.host)
         self.files = {
             "/accounts": ACCOUNTS,
-            "/tls/certificate": PAIR.certificate,
-            "/tls/key": PAIR.private_key,
+            "/tls/certificate": PAIR[0],
+            "/tls/key": PAIR[1],
         }
         self.server = self.make()
 

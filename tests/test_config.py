@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from fwd_mta import config
+from fwd_mta import config, settings
 from fwd_mta.config import (
     DEFAULT_LISTENERS,
     KEYS,
@@ -18,9 +18,8 @@ from fwd_mta.config import (
     parse,
 )
 from fwd_mta.mail.address import Mailbox
-from fwd_mta.mail.route import TlsLevel, TlsMode, Via
 from fwd_mta.mail.session import Service
-from fwd_mta.rules.retention import RetentionPolicy
+from fwd_mta.outbound.connection import Timeouts
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.submission import SubmissionPolicy
 
@@ -276,6 +275,12 @@ class ParseTests(SynchronousTestCase):
         self.assertIn("listener[1].trusted_networks", only)
         self.assertIn('service = "relay"', only)
 
+    def test_refuses_a_state_dir_too_long_for_its_socket(self) -> None:
+        """A path that no socket can have is found before the server starts."""
+        self.assertEqual(problems(f'{HOST}state_dir = "/{"x" * 93}"'), [])
+        (only,) = problems(f'{HOST}state_dir = "/{"x" * 94}"')
+        self.assertIn("state_dir: is too long", only)
+
     def test_refuses_waits_that_shrink(self) -> None:
         """The first wait is not longer than the longest."""
         text = HOST + '[queue]\nminimal_backoff_time = "2h"'
@@ -404,6 +409,14 @@ class FileTests(SynchronousTestCase):
         found = config.check(parse(text, path))
         self.assertTrue(found[0].startswith("tls: "), found)
 
+    def test_checks_that_there_is_a_password(self) -> None:
+        """An empty file would be a login without a password."""
+        path = self.write("password", "\n")
+        text = f'relayhost_login = "you"\nrelayhost_password_file = "{path}"'
+        text = f'{HOST}[delivery]\nrelayhost = "isp.example"\n{text}'
+        found = config.check(parse(text, path))
+        self.assertIn("holds no password", found[-1])
+
     def test_checks_the_accounts(self) -> None:
         """A mistake in accounts.toml is found by `check`."""
         path = self.write("accounts.toml", '[[account]]\nlogin = "you"')
@@ -418,63 +431,15 @@ class FileTests(SynchronousTestCase):
         self.assertEqual([line for line in found if "accounts" in line], [])
 
 
-class NounTests(SynchronousTestCase):
-    """The configuration gives the nouns that other rooms take."""
+class MeaningTests(SynchronousTestCase):
+    """What the configuration means to the rooms."""
 
-    def test_gives_the_defaults_of_the_rules(self) -> None:
+    def test_has_the_defaults_of_the_rules(self) -> None:
         """Defaults here and in the rules are the same."""
         given = parse(HOST, "x")
-        self.assertEqual(config.submission_policy(given), SubmissionPolicy())
-        self.assertEqual(config.retry_schedule(given), RetrySchedule())
-        self.assertEqual(
-            config.retention_policy(given), RetentionPolicy(30 * 86_400, 90 * 86_400)
-        )
-        self.assertEqual(config.timeouts(given), type(config.timeouts(given))())
-
-    def test_gives_a_routing_table(self) -> None:
-        """Transports take port and TLS level of the table around them."""
-        table = config.routing_table(
-            parse(
-                HOST + '[delivery]\nsmtp_port = 2525\ntls_security_level = "encrypt"\n'
-                '[delivery.transport]\n"Example.com" = "[10.1.2.3]"\n"*" = "mx"',
-                "x",
-            )
-        )
-        self.assertIsNone(table.relayhost)
-        self.assertEqual(list(table.transports), ["example.com", "*"])
-        there = table.transports["example.com"]
-        self.assertEqual((there.via, there.next_hop), (Via.HOST, "10.1.2.3"))
-        self.assertEqual((there.port, there.tls), (2525, TlsLevel.ENCRYPT))
-
-    def test_logs_in_over_verified_tls_only(self) -> None:
-        """A relayhost with a login is reached over a verified certificate."""
-        password = Path(self.mktemp())
-        password.write_text("secret\n", "utf-8")
-        table = config.routing_table(
-            parse(
-                HOST + '[delivery]\nrelayhost = "[smtp.isp.example]"\n'
-                'relayhost_tls = "implicit"\nrelayhost_login = "you"\n'
-                f'relayhost_password_file = "{password.absolute()}"',
-                "x",
-            )
-        )
-        relayhost = table.relayhost
-        assert relayhost is not None
-        self.assertEqual((relayhost.login, relayhost.password), ("you", "secret"))
-        self.assertEqual(relayhost.tls, TlsLevel.SECURE)
-        self.assertEqual((relayhost.tls_mode, relayhost.port), (TlsMode.IMPLICIT, 465))
-
-    def test_refuses_an_empty_password_file(self) -> None:
-        """An empty file would be a login without a password."""
-        password = Path(self.mktemp())
-        password.write_text("\n", "utf-8")
-        given = parse(
-            HOST + '[delivery]\nrelayhost = "a.example"\nrelayhost_login = "you"\n'
-            f'relayhost_password_file = "{password.absolute()}"',
-            "x",
-        )
-        error = self.assertRaises(ConfigError, config.routing_table, given)
-        self.assertIn("holds no password", str(error))
+        self.assertEqual(settings.policy_of(given), SubmissionPolicy())
+        self.assertEqual(settings.schedule_of(given), RetrySchedule())
+        self.assertEqual(settings.agent_of(given).timeouts, Timeouts())
 
     def test_reads_the_postmaster(self) -> None:
         """The postmaster's address is a mailbox."""

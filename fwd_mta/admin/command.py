@@ -6,7 +6,6 @@ the command line and calls them.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -15,15 +14,16 @@ from getpass import getpass
 
 from twisted.internet.task import Clock
 
+from fwd_mta.admin import show
 from fwd_mta.admin.control import CommandError, Json, pages
 from fwd_mta.admin.link import Call, link
-from fwd_mta.config import Configuration, load, locate, retention_policy
+from fwd_mta.config import Configuration, load, locate
 from fwd_mta.events import Event, Trouble
 from fwd_mta.interfaces import Entropy, QueueStore, WallClock
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock
 from fwd_mta.net.disk import SystemDisk
-from fwd_mta.queue.files import FileStore
+from fwd_mta.settings import store_of
 from fwd_mta.world.machine import InlineWorker
 
 DONE, NO, MISUSED = 0, 1, 2
@@ -58,17 +58,8 @@ class Surroundings:
 
 def file_store(configuration: Configuration, clock: Clock) -> QueueStore:
     """Give the store of a configuration, for as long as no server holds it."""
-    return FileStore(
-        SystemDisk(),
-        configuration.state_dir,
-        InlineWorker(),
-        SystemClock(),
-        clock,
-        retention_policy(configuration),
-        configuration.queue.minimum_free_space,
-        configuration.submission.message_size_limit,
-        _tell,
-        owner=f"the fwdmta command, process {os.getpid()}",
+    return store_of(
+        configuration, SystemDisk(), InlineWorker(), SystemClock(), clock, _tell
     )
 
 
@@ -90,7 +81,7 @@ Run = Callable[[Options, Surroundings], int]
 def complain(status: int, *lines: str) -> int:
     """Write a line each on standard error; gives the status back."""
     for line in lines:
-        print(f"fwdmta: {line}", file=sys.stderr)
+        print(f"fwdmta: {show.clean(line)}", file=sys.stderr)
     return status
 
 

@@ -199,10 +199,12 @@ class Commands:
         now = self._wall.now()
         note = f"by an operator: {reason}" if reason else "by an operator"
         step = Step(now, change.past, note)
-        after = await self._keeper.change(entry_id, change.make(now, reason), step)
+        make = change.make(now, reason)
+        after = await self._keeper.change(entry_id, make, step)
         if after is None:
             return {"id": entry_id, "done": False, "why": str(_unknown(entry_id))}
-        return {"id": entry_id, "done": True, "waits": after == entry, "why": ""}
+        waits = after == entry != make(entry)
+        return {"id": entry_id, "done": True, "waits": waits, "why": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +401,7 @@ def _result(result: DeliveryResult) -> Json:
 
 
 def step_json(step: Step) -> Json:
+    """One step of a timeline."""
     return {
         "at": step.at,
         "what": step.what,

@@ -8,6 +8,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -35,6 +36,7 @@ _TICK = 0.2
 _START_PATIENCE = 60.0
 _STORY_PATIENCE = 60.0
 _STOP_PATIENCE = 20.0
+_TRY_PATIENCE = 5.0
 _FAR = "far.example"
 _SERVER = "from twisted.scripts.twistd import run; run()"
 _QUEUED_AS = re.compile(r"queued as (\S+)")
@@ -173,7 +175,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--once", action="store_true", help="end when it is shown")
     options = parser.parse_args(argv)
     try:
-        with _state_dir() as state_dir, _server(state_dir) as child:
+        with _orderly(), _state_dir() as state_dir, _server(state_dir) as child:
             access = _access(state_dir, child)
             shown = _show(access, state_dir)
             if not options.once:
@@ -184,10 +186,22 @@ def run(argv: Sequence[str]) -> int:
         print(f"fwdmta demo: {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0
+        return 128 + signal.SIGINT
 
 
 # The server
+
+
+@contextmanager
+def _orderly() -> Iterator[None]:
+    """Let an ending from outside be a Ctrl-C: the server must not outlive us."""
+    endings = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(one, signal.default_int_handler) for one in endings]
+    try:
+        yield
+    finally:
+        for one, handler in zip(endings, before, strict=True):
+            signal.signal(one, handler)
 
 
 @contextmanager
@@ -394,14 +408,26 @@ def is_notice(content: bytes, told: Told) -> bool:
 
 def _judge(call: Call, told: Sequence[Told]) -> bool:
     print("\nHow it went:")
-    now = SystemClock().now()
     for one in told:
         mark = f"NOT so: {one.missing}" if one.missing else "as it must be"
         print(f"  {one.story.recipient:<30} {one.story.title:<36} {mark}")
         if one.story.check is waiting_with_reason:
-            entry = _answer(call, {"verb": "show", "id": one.entry_id})["entry"]
+            entry, now = _between_tries(call, one.entry_id)
             print("\n".join("    " + line for line in show.outlook(entry, now)))
     return not any(one.missing for one in told)
+
+
+def _between_tries(call: Call, entry_id: str) -> tuple[Json, float]:
+    """An entry while its next try is ahead, not under way; and the time."""
+    patience = threading.Event()
+    request = {"verb": "show", "id": entry_id}
+    entry, now = _answer(call, request)["entry"], SystemClock().now()
+    for _ in range(int(_TRY_PATIENCE / _TICK)):
+        if (entry["next_at"] or 0) > now + 1:
+            break
+        patience.wait(_TICK)
+        entry, now = _answer(call, request)["entry"], SystemClock().now()
+    return entry, now
 
 
 # What to paste where

@@ -103,9 +103,7 @@ def _ids_of(call: Call, name: str) -> list[str]:
         return [name]
     ids: list[str] = answer(call, {"verb": "find", "message_id": name})["ids"]
     if not ids:
-        raise CommandError(
-            f"no message {show.clean(name)} is known; see `fwdmta queue list --all`"
-        )
+        raise CommandError(f"no message {name} is known; see `fwdmta queue list --all`")
     return ids
 
 
@@ -114,8 +112,9 @@ def _print_timeline(call: Call, entry_id: str, options: Options, now: float) -> 
     if options.json:
         print_json({"id": entry_id} | step for step in steps)
         return
-    print(f"message {entry_id}")
-    for step in steps:
+    for number, step in enumerate(steps):
+        if number == 0:
+            print(f"message {entry_id}")
         print_lines(show.timeline_step(step))
     entry = answer(call, {"verb": "show", "id": entry_id})["entry"]
     print_lines(show.outlook(entry, now))
@@ -170,7 +169,7 @@ def _changed(call: Call, request: Json, options: Options) -> int:
         print_json(results)
     for result in results:
         if not result["done"]:
-            complain(NO, show.clean(result["why"]))
+            complain(NO, result["why"])
         elif result["waits"]:
             complain(DONE, f"{result['id']}: an attempt runs; it takes effect after it")
     return sum(result["done"] for result in results)

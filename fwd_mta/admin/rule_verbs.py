@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 
+from fwd_mta import config
 from fwd_mta.admin import show
 from fwd_mta.admin.command import (
     DONE,
@@ -17,11 +18,11 @@ from fwd_mta.admin.command import (
     print_lines,
 )
 from fwd_mta.admin.control import Json
-from fwd_mta.config import check as check_configuration
-from fwd_mta.config import is_there, load, locate, retry_schedule, rule_table
+from fwd_mta.config import is_there, load, locate, rule_table
 from fwd_mta.mail.entry import Stage
 from fwd_mta.rules.classification import RuleTable, get_bounce_info
 from fwd_mta.rules.retry import JITTER, RetrySchedule
+from fwd_mta.settings import schedule_of
 
 REPLY_LIMIT = 65_536
 
@@ -31,7 +32,7 @@ def check(options: Options, world: Surroundings) -> int:
     del world
     path = locate(options.config)
     configuration = load(path)
-    problems = check_configuration(configuration)
+    problems = config.check(configuration)
     for line in configuration.later:
         complain(DONE, f"{path}: {line}")
     if problems:
@@ -61,7 +62,7 @@ def _schedule(options: Options) -> RetrySchedule:
     """The schedule of the configuration, or without one the usual."""
     if options.config is None and not is_there():
         return RetrySchedule()
-    return retry_schedule(load(locate(options.config)))
+    return schedule_of(load(locate(options.config)))
 
 
 def bounce_info(options: Options, world: Surroundings) -> int:

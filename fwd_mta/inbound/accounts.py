@@ -86,15 +86,15 @@ def parse_accounts(content: bytes) -> AccountTable:
         for key in tables
         if key != "account"
     ]
-    found: dict[str, StoredAccount] = {}
     written = tables.get("account", [])
     if not isinstance(written, list):
         raise AccountsFault(("write [[account]] with double brackets",))
+    found: dict[str, StoredAccount | None] = {}
     for number, table in enumerate(written, 1):
         _add(found, table, number, errors)
     if errors:
         raise AccountsFault(tuple(errors))
-    return found
+    return {key: stored for key, stored in found.items() if stored}
 
 
 class FileAccounts(Accounts):
@@ -220,7 +220,10 @@ def _login_key(login: str) -> str:
 
 
 def _add(
-    found: dict[str, StoredAccount], table: object, number: int, errors: list[str]
+    found: dict[str, StoredAccount | None],
+    table: object,
+    number: int,
+    errors: list[str],
 ) -> None:
     """Take one [[account]] table, or say what is wrong with it."""
     if not isinstance(table, dict):
@@ -228,16 +231,15 @@ def _add(
         return
     login = table.get("login")
     if not isinstance(login, str) or not _is_pattern(login):
-        errors.append(
-            f"account {number}: login: a full address, or *@domain, not {login!r}"
-        )
+        what = f"a full address, or *@domain, not {login!r}"
+        errors.append(f"account {number}: login: {what}")
         return
-    where = f"account {login}: "
-    errors += [where + mistake for mistake in _mistakes(table)]
-    if _login_key(login) in found:
-        errors.append(where + "login: there are two accounts of this login")
-    if not errors:
-        found[_login_key(login)] = _account(table)
+    mistakes = _mistakes(table)
+    key = _login_key(login)
+    if key in found:
+        mistakes.append("login: there are two accounts of this login")
+    errors += [f"account {login}: {mistake}" for mistake in mistakes]
+    found[key] = None if mistakes else _account(table)
 
 
 def _mistakes(table: dict[str, Any]) -> list[str]:
@@ -307,9 +309,10 @@ def _are_hashes(value: object) -> bool:
 
 
 def _are_notices(value: object) -> bool:
-    if not isinstance(value, list) or not all(word in _NOTIFY for word in value):
+    if not isinstance(value, list):
         return False
-    return value == ["never"] or "never" not in value
+    known = all(isinstance(word, str) and word in _NOTIFY for word in value)
+    return known and (value == ["never"] or "never" not in value)
 
 
 def _is_count(value: object) -> bool:

@@ -5,6 +5,7 @@ the 250 is given only after the store said that the message is durable (P1).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from fwd_mta.events import Accepted, Emit, Trouble
@@ -115,8 +116,11 @@ class Intake:
         message = replace(message, head=head)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         entry = _entry(name, now, session, meant, message)
+        event = _accepted(entry, session)
         await self._writer.add(entry, message)
-        self._emit(_accepted(entry, session))
+        # it is durable: nothing from here on may turn the 250 into a 451
+        with suppress(Exception):
+            self._emit(event)
         return Reply(250, "0.0", f"Ok: queued as {name}")
 
     async def _fitted(
@@ -159,7 +163,11 @@ class Intake:
         self, session: Session, envelope: Envelope, message: Message
     ) -> Reply | None:
         for scanner in self.scanners:
-            report = await scanner.scan(session, envelope, message)
+            try:
+                report = await scanner.scan(session, envelope, message)
+            except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
+                name, reason = type(scanner).__name__, f"{type(broken).__name__}"
+                report = ScanReport(name, Verdict.DEFER, f"{reason}: {broken}")
             if report.verdict is Verdict.DEFER:
                 what = f"{report.scanner} could not check a message: {report.reason}"
                 self._emit(Trouble("scan", what, "see whether the scanner runs"))

@@ -35,7 +35,7 @@ from fwd_mta.inbound.content import Content
 from fwd_mta.inbound.gate import CLOSE_LIMIT, Gate
 from fwd_mta.inbound.intake import Intake, policy_for
 from fwd_mta.inbound.sasl import CHALLENGERS, TrustedDelivery, reply_to
-from fwd_mta.mail.address import Mailbox
+from fwd_mta.mail.address import Mailbox, excerpt
 from fwd_mta.mail.envelope import Envelope, Recipient
 from fwd_mta.mail.errors import MailError, SyntaxFault
 from fwd_mta.mail.reply import Reply
@@ -401,7 +401,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
             self._answer(Reply(501, "5.4", f"Say {self._verb} and your name"))
             return
         self._transaction = None
-        hello = name.decode("ascii", "backslashreplace")[:255]
+        hello = excerpt(name.decode("latin-1"), 255)
         self.session = replace(self.session, hello=hello, extended=extended)
         self._answer(Reply(250, None, self.settings.hostname + offer))
 
@@ -489,7 +489,6 @@ class FwdESMTP(Gate, smtp.ESMTP):
             (not self._encrypted, words.AUTH_NEEDS_TLS),
             (self.session.hello is None, words.EHLO_FIRST),
             (self.authenticated, words.LOGGED_IN),
-            (self._transaction is not None, words.IN_TRANSACTION),
             (not mechanism, words.NO_MECHANISM),
             (mechanism not in self.challengers, words.UNKNOWN_MECHANISM),
         )

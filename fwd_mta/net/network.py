@@ -201,11 +201,11 @@ def _inherit_no_delay(port: IListeningPort) -> IListeningPort:
 def _remove_stale(path: str) -> None:
     """Remove the name of a UNIX socket that nobody listens on any more."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - Path is banned
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
     except OSError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:
-            os.unlink(path)  # noqa: PTH108, TID251 - a socket's name is this seam's
+            os.unlink(path)  # noqa: TID251 - a socket's name is this seam's

@@ -6,7 +6,7 @@ leaves most hope, becomes the recipient's. Nothing here raises for a peer's sins
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twisted.internet import error
 from twisted.internet.interfaces import IReactorTime
@@ -44,8 +44,11 @@ from fwd_mta.rules.security import Course
 
 _MOST_ADDRESSES = 5
 _UNIX = "unix:"
-_PASSING = frozenset({"connection-lost", "timeout"})
-_BEFORE_DOT = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA})
+_ANSWERS_TOLD = 5
+_LONGEST_LINE = 1000
+_LONGEST_TEXT = 4096
+_BEFORE_DATA = frozenset({Stage.MAIL, Stage.RCPT})
+_BEFORE_DOT = frozenset({*_BEFORE_DATA, Stage.DATA})
 
 _log = Logger()
 
@@ -188,7 +191,7 @@ class _Trip:
 
     def note(self, words: str) -> None:
         """Add a line to the trail."""
-        self.trail.append(words)
+        self.trail.append(words[:_LONGEST_LINE])
 
     def results(self) -> tuple[DeliveryResult, ...]:
         """What is known of each recipient, in the order of the envelope."""
@@ -271,9 +274,7 @@ class _Trip:
         usable = self._usable(found)
         if not usable:
             self._no_host(name, "no-usable-exchanger", _why_none(name, found))
-        return [
-            Host(name, address, port) for address in exchangers.interleave(usable)
-        ]
+        return [Host(name, address, port) for address in exchangers.interleave(usable)]
 
     def _usable(self, addresses: Sequence[str]) -> list[str]:
         settings = self._agent.settings
@@ -358,7 +359,7 @@ class _Trip:
     async def _transactions(
         self, connection: Connection, host: Host, *, reused: bool
     ) -> None:
-        while self._here and connection.usable:
+        while self._here:
             batch = self._batch(connection, host)
             if not batch:
                 return
@@ -368,6 +369,8 @@ class _Trip:
                 return  # it had grown old in the pool; come again with a new one
             reused = False
             self._take_in(transaction, connection, host)
+            if not connection.usable:
+                return
 
     def _batch(self, connection: Connection, host: Host) -> list[Recipient]:
         """The next recipients; those the host cannot serve wait for another host."""
@@ -396,10 +399,17 @@ class _Trip:
             else:
                 self._done[each] = self._result(each, heard, host, tls, dsn=dsn)
         self._here = [each for each in self._here if each not in transaction.heard]
+        self._tell(f"{host} ({tls or 'in clear'})", transaction)
+
+    def _tell(self, where: str, transaction: Transaction) -> None:
+        """Add what was said to the trail, the most frequent answers only."""
         counted = Counter(_said(heard) for heard in transaction.heard.values())
-        for said, count in counted.items():
+        for said, count in counted.most_common(_ANSWERS_TOLD):
             people = "1 recipient" if count == 1 else f"{count} recipients"
-            self.note(f"{host} ({tls or 'in clear'}): {said} ({people})")
+            self.note(f"{where}: {said} ({people})")
+        if len(counted) > _ANSWERS_TOLD:
+            more = len(counted) - _ANSWERS_TOLD
+            self.note(f"{where}: {more} other answers, see the recipients")
 
     # What it comes to
 
@@ -417,7 +427,7 @@ class _Trip:
         return DeliveryResult(
             recipient,
             heard.stage,
-            heard.reply,
+            _shortened(heard.reply),
             diagnosis,
             str(host) if host else None,
             tls,
@@ -436,6 +446,13 @@ class _Trip:
         return table.trouble(trouble.kind, trouble.detail, heard.stage)
 
 
+def _shortened(reply: Reply | None) -> Reply | None:
+    """A reply as it is kept: a peer may send 64 KiB, and each is written down."""
+    if reply is None or len(reply.text) <= _LONGEST_TEXT:
+        return reply
+    return replace(reply, text=reply.text[:_LONGEST_TEXT] + "...")
+
+
 def _is_final(result: DeliveryResult) -> bool:
     return result.diagnosis is not None and result.diagnosis.action is Action.REJECT
 
@@ -446,7 +463,10 @@ def _may_differ_elsewhere(heard: Heard) -> bool:
         return False
     if heard.reply is not None:
         return heard.reply.code == 421
-    return heard.trouble is not None and heard.trouble.kind in _PASSING
+    kind = heard.trouble.kind if heard.trouble else ""
+    if kind == "protocol":
+        return heard.stage in _BEFORE_DATA
+    return kind in {"connection-lost", "timeout"}
 
 
 def _said(heard: Heard) -> str:

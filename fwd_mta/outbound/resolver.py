@@ -40,6 +40,7 @@ T = TypeVar("T")
 _PAYLOAD = 1232  # fits every path without fragments
 _MOST_RECORDS = 100
 _LONGEST_KEPT = 3600.0
+_LONGEST_DENIAL = 300.0  # a domain just being set up must not wait for long
 _SHORTEST_KEPT = 5.0
 _CACHE_SIZE = 10_000
 _MOST_WAITING = 64  # pieces of input; an answer comes in one or two
@@ -227,7 +228,9 @@ class _Kept:
         self._answers.pop(key, None)
         if isinstance(answer, CannotSay) or ttl <= 0:
             return
-        kept = min(max(float(ttl), _SHORTEST_KEPT), _LONGEST_KEPT)
+        says_no = isinstance(answer, NoSuchName) or not answer.records
+        longest = _LONGEST_DENIAL if says_no else _LONGEST_KEPT
+        kept = min(max(float(ttl), _SHORTEST_KEPT), longest)
         self._answers[key] = (self._clock.seconds() + kept, answer)
         if len(self._answers) > _CACHE_SIZE:
             self._answers.popitem(last=False)

@@ -8,14 +8,13 @@ from twisted.internet.defer import Deferred, DeferredLock
 
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import Corrupt, StoreError
-from fwd_mta.queue.commit import Outcome
+from fwd_mta.queue.commit import Outcome, seen_to
 from fwd_mta.queue.layout import MINUTE, parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
 from fwd_mta.queue.operations import Filed
 from fwd_mta.queue.reading import Look, State
 from fwd_mta.queue.record import NewerFormat
-from fwd_mta.queue.recovery import doubted
 from fwd_mta.queue.tree import value
 from fwd_mta.rules.identity import is_entry_id
 
@@ -165,25 +164,25 @@ class Claims:
 
     async def _doubt(self, state: State, now: float) -> None:
         """Write down that a final dot went out before we died, and wait (P2)."""
-        entry, step, events = doubted(state, now)
+        entry_id = state.entry.id
         try:
-            await self._ledger.record(entry, step, release=True)
+            await self._ledger.doubt(state, release=True)
         except StoreError as error:
-            self._tree.say(entry.id, error, "it is tried again")
-            self._all.drop(entry.id)
-            self._agenda.add(entry.id, now + _READ_AGAIN, state.path)
-            return
-        for event in events:
-            self._tree.emit(event)
+            self._tree.say(entry_id, error, "it is tried again")
+            self._all.drop(entry_id)
+            self._agenda.add(entry_id, now + _READ_AGAIN, state.path)
 
     def _tidy(self) -> None:
         """Remove minutes that were read and are empty by now."""
         for directory in self._agenda.read_minutes():
             script = partial(self._tree.operations.tidy, directory)
             tidied = self._all.lane.run(directory, script, value)
-            tidied.addCallback(partial(self._tidied, directory))
-            tidied.addErrback(lambda _: None)
+            seen_to(tidied.addCallbacks(partial(self._tidied, directory), _quietly))
 
     def _tidied(self, directory: str, gone: object) -> None:
         if gone:
             self._agenda.close(directory)
+
+
+def _quietly(failure: object) -> None:
+    """A directory that cannot be removed now is tried again with the next claim."""

@@ -158,7 +158,7 @@ class Lane:
         batch = self._take()
         disk, scripts = self._disk, [_begun(work.script) for work in batch]
         job = self._worker.run(lambda: run_together(disk, scripts))
-        job.addCallbacks(self._ended, self._broke, (batch,), None, (batch,))
+        seen_to(job.addCallbacks(self._ended, self._broke, (batch,), {}, (batch,)))
 
     def _take(self) -> list[_Work]:
         batch: dict[str, _Work] = {}
@@ -188,6 +188,10 @@ class Lane:
         for work in batch:
             work.done.errback(failure)
         self._next()
+
+
+def seen_to(deferred: Deferred[Any]) -> None:
+    """Nobody waits for it: its callbacks have seen to its end."""
 
 
 def _begun(start: Callable[[], Script[T]]) -> Script[T]:

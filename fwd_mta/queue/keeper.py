@@ -28,7 +28,7 @@ class Keeper:
         self._emit = emit
         self._loop = LoopingCall(self._sweep_later)
         self._loop.clock = clock
-        self._ended: Deferred[object] | None = None
+        self._ended: Deferred[LoopingCall] | None = None
         self._offset = 0.0
         self._distrusted_until = 0.0
 

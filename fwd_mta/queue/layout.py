@@ -55,7 +55,8 @@ class Layout:
         An hour is swept when it has ended; what is due already goes to the one that
         ended last, so that the next sweep finds it.
         """
-        return f"{self.retained}/{_name(max(at, now - HOUR), _HOUR_FORM)}"
+        looked_at = now - HOUR if at <= now else at
+        return f"{self.retained}/{_name(looked_at, _HOUR_FORM)}"
 
     def home(self, entry: QueueEntry, now: float, policy: RetentionPolicy) -> str:
         """The directory in which an entry of this state belongs."""

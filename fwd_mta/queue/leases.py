@@ -112,8 +112,10 @@ class Leases:
         if lease.changes and self.follow_up is not None:
             self.follow_up(lease, entry)
             return
-        self.drop(entry.id)
+        del self._leases[entry.id]
         self.put(entry, path)
+        for one in lease.ended:
+            one.callback(None)
 
     def drop(self, entry_id: str) -> None:
         """End a lease; nothing is known of the entry from then on."""

@@ -10,11 +10,12 @@ from fwd_mta.interfaces import Change
 from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.message import Message
-from fwd_mta.queue.commit import Gone, Outcome
+from fwd_mta.queue.commit import Gone, Outcome, seen_to
 from fwd_mta.queue.leases import History, Lease, Leases
 from fwd_mta.queue.operations import Filed
 from fwd_mta.queue.reading import State
 from fwd_mta.queue.record import dot_line, message_octets
+from fwd_mta.queue.recovery import doubted
 from fwd_mta.queue.tree import value
 
 Notices = Sequence[tuple[QueueEntry, Message]]
@@ -95,7 +96,7 @@ class Ledger:
             lease.changes.clear()
             self._all.free(entry, lease.path)
 
-        following.addErrback(failed)
+        seen_to(following.addErrback(failed))
 
     # Notices
 
@@ -103,9 +104,10 @@ class Ledger:
         """Put notices into the queue and clear them from what their parent owes."""
         paid = {notice.id for notice, _ in notices}
         if self._all.get(entry.id) is None:
-            stored = await self._stored(entry.id)
-            if stored is None or not paid & {notice.id for notice in stored.owed}:
-                return stored or entry
+            state = await self._stored(entry.id)
+            stored = state.entry if state else entry
+            if state is None or not paid & {notice.id for notice in stored.owed}:
+                return stored
             entry = stored
         lease = self._all.lease(entry.id)
         left = tuple(notice for notice in entry.owed if notice.id not in paid)
@@ -177,14 +179,23 @@ class Ledger:
             await ended
         self._all.lease(entry_id)
         try:
-            entry = await self._stored(entry_id)
+            state = await self._stored(entry_id)
+            if state is None:
+                self._all.drop(entry_id)
+                return None
+            entry = await self.doubt(state) if state.records.doubt else state.entry
         except BaseException:
             self._give_back(entry_id)
             raise
-        if entry is None:
-            self._all.drop(entry_id)
-            return None
         return await self._change(entry, change, step)
+
+    async def doubt(self, state: State, *, release: bool = False) -> QueueEntry:
+        """Record that a final dot went out before we died; it is tried late (P2)."""
+        entry, step, events = doubted(state, self._tree.wall.now())
+        recorded = await self.record(entry, step, release=release)
+        for event in events:
+            self._tree.emit(event)
+        return recorded
 
     async def _change(
         self, entry: QueueEntry, change: Change, step: Step
@@ -207,11 +218,11 @@ class Ledger:
             return entry
         return await self.record(changed, step)
 
-    async def _stored(self, entry_id: str) -> QueueEntry | None:
+    async def _stored(self, entry_id: str) -> State | None:
         """The state on disk, its place noted in the lease; None: unknown."""
         reader, hint = self._tree.reader, self._all.path(entry_id)
         try:
-            state: State = await self._tree.job(
+            state = await self._tree.job(
                 lambda: reader.located(entry_id, hint, reader.state)
             )
         except Gone:
@@ -221,7 +232,7 @@ class Ledger:
             lease.path = state.path
         if state.torn:
             self._tree.operations.spoil(entry_id, state.good_length)
-        return state.entry
+        return state
 
     def _give_back(self, entry_id: str) -> None:
         """A lease ends because its entry cannot be read: the next claim sees to it."""

@@ -17,7 +17,7 @@ from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import (
     RetentionPolicy,
     RetentionStep,
-    next_step,
+    due_step,
     placeholder,
 )
 
@@ -265,13 +265,11 @@ class MemoryStore(QueueStore):
         """Redact and purge what is due by the retention policy."""
         redacted = purged = 0
         for entry_id, kept in list(self._kept.items()):
-            step = next_step(kept.entry, self._retention)
-            if step is None or step[1] > now:
-                continue
-            if step[0] is RetentionStep.REDACT:
+            step = due_step(kept.entry, self._retention, now)
+            if step is RetentionStep.REDACT:
                 await self._redact(kept)
                 redacted += 1
-            else:
+            elif step is RetentionStep.PURGE:
                 del self._kept[entry_id]
                 purged += 1
         return Swept(redacted, purged)

@@ -26,7 +26,7 @@ from fwd_mta.queue.record import (
 from fwd_mta.rules.retention import (
     RetentionPolicy,
     RetentionStep,
-    next_step,
+    due_step,
     placeholder,
 )
 
@@ -354,16 +354,15 @@ class Operations:
     ) -> Script[RetentionStep | None]:
         """Do what is due with a finished message, else file it where it belongs."""
         state = self._reader.state(path)
-        step = next_step(state.entry, policy)
-        if step is None or step[1] > now:
+        step = due_step(state.entry, policy, now)
+        if step is None:
             yield from self._file(path, self._layout.home(state.entry, now, policy))
-            return None
-        if step[0] is RetentionStep.REDACT:
+        elif step is RetentionStep.REDACT:
             yield from self._redact(state, now, policy)
         else:
             self._disk.remove(path)
             yield (parts(path)[0],)
-        return step[0]
+        return step
 
     def _redact(
         self, state: State, now: float, policy: RetentionPolicy

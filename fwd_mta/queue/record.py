@@ -405,8 +405,10 @@ def parse_records(octets: bytes) -> Records:
     try:
         entry = _entry_in(_entries.decode(state))
         doubt = tuple(_recipient_in(one) for one in _in_doubt(lines))
+        waiting = frozenset(one.recipient for one in entry.open) if doubt else ()
     except (msgspec.MsgspecError, ValueError) as error:
         raise Corrupt(f"the last record does not parse: {error}") from error
+    doubt = tuple(one for one in doubt if one in waiting)
     return Records(entry, at, doubt, tuple(lines))
 
 

@@ -4,6 +4,7 @@ Runs on a worker's thread before anything else does. Can be stopped anywhere and
 again.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,17 +12,19 @@ from typing import Any
 from fwd_mta.events import Attempted, Event, Trouble
 from fwd_mta.interfaces import Disk
 from fwd_mta.mail.entry import QueueEntry, Step
+from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import Corrupt
 from fwd_mta.queue.commit import Script, run_together
 from fwd_mta.queue.layout import Layout, minute_start, parts
 from fwd_mta.queue.operations import NOTICE, Operations
 from fwd_mta.queue.reading import Look, Reader, State
-from fwd_mta.queue.record import IN_DOUBT, NewerFormat
+from fwd_mta.queue.record import FORMAT, IN_DOUBT, NewerFormat
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.settlement import in_doubt
 
-_FORMAT = b"fwd_mta queue 1\n"
+_FORMAT = b"fwd_mta queue %d\n" % FORMAT
+_VERSION = re.compile(rb"fwd_mta queue (\d{1,9})\n\Z")
 _AT_ONCE = 64
 
 
@@ -43,20 +46,18 @@ def doubted(state: State, now: float) -> tuple[QueueEntry, Step, list[Event]]:
     return entry, step, [_doubt_event(entry, now, one) for one in state.records.doubt]
 
 
-def _doubt_event(entry: QueueEntry, now: float, recipient: Any) -> Event:
-    due = next(
-        (one.next_attempt_at for one in entry.open if one.recipient == recipient), 0.0
-    )
+def _doubt_event(entry: QueueEntry, now: float, recipient: Recipient) -> Event:
+    due = (one.next_attempt_at for one in entry.open if one.recipient == recipient)
     return Attempted(
         id=entry.id,
         recipient=str(recipient.mailbox),
         host="",
         tls="",
-        state="open" if due else "final",
+        state="open",
         reply="",
         category="",
         rule=IN_DOUBT,
-        next_at=due,
+        next_at=next(due, now),
         in_doubt=True,
     )
 
@@ -89,7 +90,7 @@ class Recovery:
         self._make_directories()
         found = Recovered(self._disk.lock(self._layout.lock, owner))
         try:
-            self._check_format()
+            self._check_format(found)
             self._recover(found, now)
         except BaseException:
             found.release()
@@ -97,29 +98,47 @@ class Recovery:
         return found
 
     def _make_directories(self) -> None:
-        for path in self._layout.directories:
-            if not self._disk.exists(path):
-                self._disk.make_directory(path)
-            self._disk.sync_directory(parts(path)[0] or "/")
+        """Have all directories, durably, also those that a killed start made."""
+        self._make_root(self._layout.root)
+        for path in self._layout.directories[1:]:
+            self._disk.make_directory(path)
+        for path in (self._layout.root, self._layout.queue):
+            self._disk.sync_directory(path)
 
-    def _check_format(self) -> None:
+    def _make_root(self, path: str) -> None:
+        parent = parts(path)[0] or "/"
+        if not self._disk.exists(path):
+            self._make_root(parent)
+            self._disk.make_directory(path)
+        try:
+            self._disk.sync_directory(parent)
+        except PermissionError:
+            return  # it was there before us, so it is durable
+
+    def _check_format(self, found: Recovered) -> None:
         """Refuse a tree that a newer version wrote; mark a new one."""
         path = self._layout.format
         try:
             file = self._disk.open(path)
         except FileNotFoundError:
-            outcome = run_together(self._disk, [self._write_format(path)])[0]
-            if outcome.error is not None:
-                raise outcome.error from None
+            self._run(self._write_format(path))
             return
         text = file.read_at(0, 64)
         file.close()
-        if text != _FORMAT:
-            words = text.decode("ascii", "replace").strip()
+        version = _VERSION.match(text)
+        if version is None:
+            found.events.append(Trouble(path, "is damaged", "it is written anew"))
+            self._run(self._write_format(path))
+        elif int(version[1]) > FORMAT:
             raise NewerFormat(
-                f"{path} says '{words}', this fwd_mta knows"
-                f" '{_FORMAT.decode().strip()}': run the version that wrote it"
+                f"{path}: the queue has format {int(version[1])}, this fwd_mta reads"
+                f" up to {FORMAT}: run the version that wrote it, or a newer one"
             )
+
+    def _run(self, script: Script[None]) -> None:
+        outcome = run_together(self._disk, [script])[0]
+        if outcome.error is not None:
+            raise outcome.error
 
     def _write_format(self, path: str) -> Script[None]:
         source = f"{self._layout.tmp}/format"

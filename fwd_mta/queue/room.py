@@ -6,6 +6,7 @@ from twisted.internet.task import LoopingCall
 
 from fwd_mta.interfaces import Space
 from fwd_mta.mail.errors import StoreError
+from fwd_mta.queue.commit import seen_to
 from fwd_mta.queue.spool import FileSpool
 from fwd_mta.queue.tree import Tree
 
@@ -31,9 +32,7 @@ class Room:
     async def start(self) -> None:
         """Look now, and then every few seconds."""
         await self.look()
-        self._loop.start(_EVERY, now=False).addErrback(
-            lambda failure: self._tree.say("queue", failure.value, "restart")
-        )
+        seen_to(self._loop.start(_EVERY, now=False))
 
     def stop(self) -> None:
         """Look no more."""

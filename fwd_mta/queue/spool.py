@@ -16,7 +16,7 @@ from typing_extensions import override
 from fwd_mta.interfaces import Disk, DiskFile, Spool, Worker
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.mail.message import Body
-from fwd_mta.queue.commit import store_error
+from fwd_mta.queue.commit import seen_to, store_error
 from fwd_mta.queue.operations import SpooledFile
 from fwd_mta.queue.record import HEADER_SIZE
 
@@ -122,7 +122,7 @@ class FileSpool(Spool):
         self._writing, self._gathered = self._gathered, 0
         self._busy = True
         job = self._worker.run(partial(self._write, self._file, chunks, self._crc))
-        job.addCallbacks(self._written, self._failed)
+        seen_to(job.addCallbacks(self._written, self._failed))
 
     def _write(
         self, file: DiskFile | None, chunks: list[bytes], crc: int
@@ -156,10 +156,9 @@ class FileSpool(Spool):
         """Nothing more is written; `done` tells it."""
         self._writing, self._busy = 0, False
         self._chunks.clear()
+        failure.trap(Exception)
         error = failure.value
-        if not isinstance(error, Exception):
-            failure.raiseException()
-            return
+        assert isinstance(error, Exception)  # noqa: S101 - narrows what trap let through
         self._error = store_error(error)
         self._tell()
 
@@ -221,7 +220,8 @@ class FileSpool(Spool):
             return
         if body is not None:
             body.file = None
-        self._worker.run(partial(self._unlink, file)).addErrback(lambda _: None)
+        job = self._worker.run(partial(self._unlink, file))
+        seen_to(job.addErrback(lambda _: None))
 
     def _unlink(self, file: DiskFile) -> None:
         file.close()

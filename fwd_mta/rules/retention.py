@@ -7,7 +7,7 @@ goes with that one's, or when the notice is finished, if later.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fwd_mta.mail.entry import QueueEntry, StandingState, Status
@@ -46,6 +46,17 @@ def next_step(
     if entry.redacted_at is None and redact < purge:
         return RetentionStep.REDACT, redact
     return RetentionStep.PURGE, purge
+
+
+def due_step(
+    entry: QueueEntry, policy: RetentionPolicy, now: float
+) -> RetentionStep | None:
+    """What is due by now: what is purged anyway is not redacted first."""
+    step = next_step(entry, policy)
+    if step is None or step[1] > now:
+        return None
+    last = next_step(replace(entry, redacted_at=now), policy)
+    return last[0] if last is not None and last[1] <= now else step[0]
 
 
 def _content_clock(entry: QueueEntry) -> float:

@@ -191,3 +191,24 @@ class FailureTests(SynchronousTestCase):
         with redirect_stderr(StringIO()), self.assertRaises(SystemExit) as caught:
             demo.run(["--twice"])
         self.assertEqual(caught.exception.code, 2)
+
+
+class ShownTests(SynchronousTestCase):
+    """The whole demo, with the real server as a child."""
+
+    def test_once(self) -> None:
+        """All four messages go the way they must, and nothing is left behind."""
+        folders: list[str] = []
+        command = demo.command
+
+        def kept(state_dir: Path) -> list[str]:
+            folders.append(str(state_dir))
+            return command(state_dir)
+
+        self.patch(demo, "command", kept)
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            status = demo.run(["--once"])
+        self.assertEqual((status, err.getvalue()), (0, ""), out.getvalue())
+        self.assertEqual(out.getvalue().count("as it must be"), 4)
+        self.assertFalse(Path(folders[0]).exists())

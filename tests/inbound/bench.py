@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from typing_extensions import override
 
 from fwd_mta.events import Event
 from fwd_mta.inbound.accounts import FileAccounts, HashCost, argon2id_hash
@@ -20,7 +21,7 @@ from fwd_mta.inbound.protocol import (
     SubmissionSettings,
 )
 from fwd_mta.inbound.sasl import portal
-from fwd_mta.interfaces import QueueWriter, Scanner, Spool
+from fwd_mta.interfaces import Scanner
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.message import Body, Message
 from fwd_mta.mail.session import Service
@@ -49,7 +50,7 @@ notify = ["success", "failure"]
 """.encode()
 
 
-class ScriptedSpool(Spool):
+class ScriptedSpool:
     """A spool whose disk is as slow, or as broken, as the test wants."""
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class ScriptedSpool(Spool):
         self.discarded = True
 
 
-class ScriptedWriter(QueueWriter):
+class ScriptedWriter:
     """The store's writing face; `add` waits or fails as the test wants."""
 
     def __init__(self) -> None:
@@ -143,8 +144,7 @@ class Bench:
         self.accounts = FileAccounts(
             lambda: self.accounts_file, self.worker, entropy, CHEAP
         )
-        loaded = Deferred.fromCoroutine(self.accounts.load())
-        loaded.addErrback(lambda failure: failure.raiseException())
+        self.loading = Deferred.fromCoroutine(self.accounts.load())
         self.intake = Intake(
             self.writer,
             self.scanners,
@@ -194,11 +194,13 @@ class Transport(StringTransport):
         self.writes: list[bytes] = []
         self.aborted = False
 
+    @override
     def write(self, data: bytes) -> None:
         """Remember it."""
         self.writes.append(data)
         super().write(data)
 
+    @override
     def abortConnection(self) -> None:
         """Remember it."""
         self.aborted = True
@@ -224,7 +226,7 @@ class Wire:
 
     def heard(self) -> list[str]:
         """The reply lines since the last time."""
-        text = self.transport.value().decode("ascii")
+        text: str = self.transport.value().decode("ascii")
         self.transport.clear()
         return text.split("\r\n")[:-1]
 

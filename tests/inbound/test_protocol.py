@@ -5,14 +5,12 @@ D8) each have a test named for them; D1, D4 and D5 also have dialogues.
 """
 
 from ipaddress import ip_network
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
 from twisted.mail.smtp import ESMTP, SMTPFactory
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.events import Accepted, Refused, Trouble
@@ -42,6 +40,8 @@ DIALOGUE = (
     ".",
     "NOOP",
 )
+
+EXPECTED = [220, 250, 235, 250, 250, 354, 250, 250, 250, 354, 250, 250]
 
 
 def codes(lines: list[str]) -> list[int]:
@@ -132,6 +132,8 @@ class DefectTests(SynchronousTestCase):
 
         self.patch(bench.accounts, "find", slow_find)
         self.assertEqual(wire.say(*MAIL), [])
+        bench.clock.advance(3600)
+        self.assertFalse(wire.closed, "the time is ours, not the client's")
         slow.callback(None)
         self.assertEqual(codes(wire.heard()), [250, 250, 354])
 
@@ -176,8 +178,6 @@ class DefectTests(SynchronousTestCase):
 class OrderTests(SynchronousTestCase):
     """However a dialogue is cut into segments, it goes the same way."""
 
-    expected = [220, 250, 235, 250, 250, 354, 250, 250, 250, 354, 250, 250]
-
     @settings(derandomize=True, max_examples=100, deadline=None)
     @given(st.lists(st.integers(0, 420), max_size=12))
     def test_any_split(self, places: list[int]) -> None:
@@ -186,9 +186,9 @@ class OrderTests(SynchronousTestCase):
         edges = sorted({0, len(octets), *(min(p, len(octets)) for p in places)})
         bench = Bench()
         wire = bench.connect()
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             wire.send(octets[start:end])
-        self.assertEqual(codes(wire.heard()), self.expected)
+        self.assertEqual(codes(wire.heard()), EXPECTED)
         bodies = [message.body for _, message in bench.writer.added]
         self.assertEqual(bodies, [b".One\r\n", b"Two\r\n"])
 
@@ -640,19 +640,6 @@ class LoginTests(SynchronousTestCase):
         self.assertTrue(any(isinstance(one, Refused) for one in bench.events))
         for secret in ("hunter2", SECRET, plain("ann@example.com", "hunter2")):
             self.assertNotIn(secret, text)
-
-
-class HandshakeTests(SynchronousTestCase):
-    """Events of a TLS that never came; real handshakes are in `test_tls`."""
-
-    def test_left_without_a_word(self) -> None:
-        """A port scan is no event."""
-        bench = Bench()
-        protocol: Protocol = bench.factory.buildProtocol(None)  # type: ignore[arg-type]
-        wire = bench.connect()
-        protocol.makeConnection(wire.transport)
-        protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(bench.events, [])
 
 
 _SHUTTING_DOWN = "421 4.3.2 Server is shutting down, try again later"

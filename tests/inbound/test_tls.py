@@ -17,12 +17,12 @@ from fwd_mta.net.tls import (
     start_tls,
     tls_factory,
 )
+from fwd_mta.world.certificates import Authority
 from fwd_mta.world.machine import SeededEntropy
 from fwd_mta.world.network import MemoryNetwork
-from tests.certificates import Authority
 from tests.inbound.bench import Bench, plain
 
-CA = Authority()
+CA = Authority(1_800_000_000.0)
 PAIR = CA.issue("mail.example.com")
 WHERE = "203.0.113.5"
 LOGIN = b"AUTH PLAIN " + plain("ann@example.com").encode() + b"\r\n"
@@ -56,7 +56,7 @@ class TlsTests(SynchronousTestCase):
         """Listen, as the service does."""
         self.bench = Bench(service)
         self.clock = self.bench.clock
-        context = server_context(PAIR.certificate, PAIR.private_key)
+        context = server_context(*PAIR)
         creator = ServerTls(context)
         factory = self.bench.factory
         factory.tls = creator
@@ -211,3 +211,13 @@ class TlsTests(SynchronousTestCase):
         self.encrypt(client)
         self.assertIn("421 4.3.2", client.text)
         self.assertTrue(client.lost)
+
+    def test_port_scan(self) -> None:
+        """Who connects and leaves without a word is no event."""
+        self.serve(Service.SUBMISSIONS)
+        client = self.connect()
+        assert client.transport is not None
+        client.transport.loseConnection()
+        self.pump()
+        self.assertEqual(self.bench.factory.sessions, set())
+        self.assertEqual(self.bench.events, [])

@@ -1,6 +1,6 @@
 """Real TLS over the network in memory, under a virtual clock."""
 
-import datetime as dt
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,14 +23,17 @@ from fwd_mta.net.tls import (
     tls_factory,
     tls_facts,
 )
+from fwd_mta.world.certificates import Authority
 from fwd_mta.world.machine import SeededEntropy
 from fwd_mta.world.network import MemoryNetwork
-from tests.certificates import Authority, Pair
 
 WHERE = "203.0.113.5"
-CA = Authority()
+DAY = 86_400.0
+Pair = tuple[bytes, bytes]
+
+# OpenSSL judges dates by the machine's clock, not by a virtual one.
+CA = Authority(time.time())
 PAIR = CA.issue("mail.example.com", "mx.example.com")
-AGED = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
 
 
 @implementer(IHandshakeListener)
@@ -87,7 +90,7 @@ class Making(Factory):
 
 def creator(pair: Pair = PAIR) -> ServerTls:
     """A server's creator from a pair."""
-    return ServerTls(server_context(pair.certificate, pair.private_key))
+    return ServerTls(server_context(*pair))
 
 
 class TlsTests(SynchronousTestCase):
@@ -178,12 +181,13 @@ class TlsTests(SynchronousTestCase):
     def test_an_unknown_issuer_is_a_fault(self) -> None:
         """A chain that ends at nobody we trust is a fault, in words."""
         fault = self.fault_towards("mail.example.com", PAIR, None)
-        self.assertIn("unable to", str(fault))
+        self.assertEqual(fault, "self signed cert in chain")
 
     def test_an_expired_certificate_is_a_fault(self) -> None:
         """Dates count."""
-        aged = CA.issue("mail.example.com", end=AGED)
-        fault = self.fault_towards("mail.example.com", aged, CA.pem)
+        authority = Authority(time.time() - 60 * DAY)
+        aged = authority.issue("mail.example.com")
+        fault = self.fault_towards("mail.example.com", aged, authority.pem)
         self.assertIn("expired", str(fault))
 
     def test_a_reload_serves_new_handshakes_only(self) -> None:
@@ -193,7 +197,7 @@ class TlsTests(SynchronousTestCase):
         old = self.client()
         self.begin(old, ClientTlsContext(CA.pem).towards("mail.example.com"))
         fresh = CA.issue("new.example.com")
-        tls.context = server_context(fresh.certificate, fresh.private_key)
+        tls.context = server_context(*fresh)
         new = self.client()
         side = ClientTlsContext(CA.pem).towards("new.example.com")
         self.begin(new, side)
@@ -221,9 +225,9 @@ class TlsTests(SynchronousTestCase):
         """A certificate with another's key never becomes a context."""
         other = CA.issue("mail.example.com")
         with self.assertRaises(SSL.Error):
-            server_context(PAIR.certificate, other.private_key)
+            server_context(PAIR[0], other[1])
 
     def test_the_names_of_a_certificate(self) -> None:
         """`fwdmta check` shows what a certificate is for."""
-        names = certificate_names(PAIR.certificate)
+        names = certificate_names(PAIR[0])
         self.assertEqual(list(names), ["mail.example.com", "mx.example.com"])

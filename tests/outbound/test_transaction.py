@@ -280,7 +280,7 @@ class PipelinedTests(TransactionCase):
             self.assertEqual(self.stages(transaction), [(Stage.DOT, 250)])
 
     def test_full_mailbox_is_not_too_many(self) -> None:
-        """452 about a mailbox is its own answer, and so is one to the first recipient."""
+        """452 about a mailbox is its own answer; so is one to the first recipient."""
         transaction, work = self.start(_recipients("a", "b", "c"))
         self.hear(b"250 ok\r\n452 4.5.3 x\r\n250 ok\r\n452 4.2.2 full\r\n354 go\r\n")
         self.hear(b"250 ok\r\n")

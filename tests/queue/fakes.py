@@ -7,17 +7,22 @@ from twisted.internet.defer import Deferred
 from fwd_mta.interfaces import Delivery
 from fwd_mta.mail.entry import Attempt, DeliveryResult
 from fwd_mta.mail.envelope import Recipient
+from fwd_mta.mail.errors import Interrupted
 
 Script = Callable[[Recipient], DeliveryResult]
 
 
 class ScriptedAgent:
-    """Answers each recipient by a function; can be made to wait, or to raise."""
+    """Answers each recipient by a function; can be made to wait, or to raise.
+
+    `slow` is waited for before the dot, `gate` after it.
+    """
 
     def __init__(self, script: Script, now: Callable[[], float]) -> None:
         self.script = script
         self.deliveries: list[Delivery] = []
         self.times: list[float] = []
+        self.slow: Deferred[None] | None = None
         self.gate: Deferred[None] | None = None
         self.error: Exception | None = None
         self._now = now
@@ -29,8 +34,13 @@ class ScriptedAgent:
         self.times.append(started)
         if self.error is not None:
             raise self.error
+        if self.slow is not None:
+            await self.slow
         recipients: Sequence[Recipient] = delivery.envelope.recipients
-        await delivery.before_dot(recipients)
+        try:
+            await delivery.before_dot(recipients)
+        except Interrupted:
+            return Attempt(started, self._now(), ())
         if self.gate is not None:
             await self.gate
         results = tuple(self.script(one) for one in recipients)

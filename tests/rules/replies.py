@@ -1,6 +1,7 @@
 """Replies as mail servers give them, with what each means.
 
-Written down by hand apart from the rules' own examples: the rules have to read them too.
+Written down by hand, apart from the examples in `classification.toml`: the rules have
+to read these too.
 """
 
 # category: (replies that are tried again, replies that are final)
@@ -130,7 +131,8 @@ REPLIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "550 5.2.2 user over quota; cannot receive new mail",
             (
                 "554 5.2.2 mailbox "
-                "full;STOREDRV.Deliver.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded; "
+                "full;STOREDRV.Deliver.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded;"
+                " "
                 "Failed to process message"
             ),
             (

@@ -7,6 +7,7 @@ from importlib.resources import files
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.entry import Action, Category, Scope, Stage
+from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.mail.reply import Reply
 from fwd_mta.rules.classification import RuleTable, get_bounce_info, reply_of
 from tests.rules.replies import REPLIES
@@ -289,7 +290,7 @@ class ParseTests(SynchronousTestCase):
 
     def faults(self, text: str) -> str:
         """What is said against a table."""
-        return str(self.assertRaises(Exception, RuleTable.parse, text))
+        return str(self.assertRaises(SyntaxFault, RuleTable.parse, text))
 
     def test_own_table(self) -> None:
         """The first rule that fits decides; others are unknown."""

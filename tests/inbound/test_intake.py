@@ -1,0 +1,249 @@
+"""Tests for intake: what is refused, mended, scanned, stamped and queued."""
+
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from fwd_mta.events import Accepted, Trouble
+from fwd_mta.inbound.content import Content
+from fwd_mta.interfaces import Scanner, ScanReport, Verdict
+from fwd_mta.mail.account import Account
+from fwd_mta.mail.address import Mailbox
+from fwd_mta.mail.entry import QueueEntry, Status
+from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient
+from fwd_mta.mail.errors import NoSpace, StoreError
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.reply import Reply
+from fwd_mta.mail.session import Service, Session, TlsFacts
+from fwd_mta.rules.submission import SubmissionPolicy
+from tests.inbound.bench import Bench
+
+ANN = Mailbox("ann", "example.com")
+BOB = Recipient(Mailbox("bob", "example.net"))
+SESSION = Session(
+    Service.SUBMISSIONS,
+    "192.0.2.7",
+    40000,
+    hello="me",
+    extended=True,
+    tls=TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384"),
+    account=Account("ann@example.com"),
+)
+ENVELOPE = Envelope(ANN, (BOB,))
+HEAD = b"From: ann@example.com\r\n"
+
+
+class ScriptedScanner(Scanner):
+    """A scanner with one answer for all."""
+
+    def __init__(self, answer: ScanReport | Exception) -> None:
+        self.answer = answer
+        self.seen: list[Message] = []
+
+    @override
+    async def scan(
+        self, session: Session, envelope: Envelope, message: Message
+    ) -> ScanReport:
+        """Give the answer."""
+        self.seen.append(message)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class IntakeTests(SynchronousTestCase):
+    """`Intake.accept` answers the final dot."""
+
+    @override
+    def setUp(self) -> None:
+        """An intake over a scripted store."""
+        self.bench = Bench()
+
+    def accept(
+        self,
+        content: bytes = HEAD + b"\r\nHi\r\n",
+        envelope: Envelope = ENVELOPE,
+        session: Session = SESSION,
+    ) -> Reply:
+        """The reply to a message."""
+        arriving = Content(self.bench.intake.spool, 100_000)
+        for at in range(0, len(content), 5000):
+            arriving.write(content[at : at + 5000])
+        accepted = self.bench.intake.accept(session, envelope, arriving)
+        return self.successResultOf(Deferred.fromCoroutine(accepted))
+
+    def queued(self) -> tuple[QueueEntry, Message]:
+        """The one message in the queue."""
+        [added] = self.bench.writer.added
+        return added
+
+    def test_accepted(self) -> None:
+        """The entry holds all that delivery and the timeline need."""
+        reply = self.accept()
+        entry, message = self.queued()
+        self.assertEqual(str(reply), f"250 2.0.0 Ok: queued as {entry.id}")
+        self.assertEqual(entry.account, "ann@example.com")
+        self.assertIs(entry.status, Status.QUEUED)
+        self.assertEqual(entry.queued_at, self.bench.wall.now())
+        self.assertEqual(entry.due, self.bench.wall.now())
+        self.assertEqual(entry.size, message.size)
+        self.assertEqual(entry.origin.client, "192.0.2.7")
+        self.assertEqual(entry.origin.protocol, "ESMTPSA")
+        self.assertEqual(entry.message_id, f"<{entry.id}@mail.example.com>")
+        self.assertEqual(message.body, b"Hi\r\n")
+        self.assertTrue(message.head.startswith(b"Received: by mail.example.com"))
+        self.assertIn(HEAD, message.head)
+        self.assertFalse(self.bench.writer.spools[0].discarded)
+        self.assertIsInstance(self.bench.events[-1], Accepted)
+
+    def test_hold_until(self) -> None:
+        """A message for later is due at its release time."""
+        later = self.bench.wall.now() + 3600
+        self.accept(envelope=replace(ENVELOPE, hold_until=later))
+        self.assertEqual(self.queued()[0].due, later)
+
+    def test_refused(self) -> None:
+        """A foreign From is refused after the dot, and nothing is kept."""
+        reply = self.accept(b"From: eve@example.com\r\n\r\nHi\r\n")
+        self.assertEqual((reply.code, reply.status), (550, "5.7.1"))
+        self.assertEqual(self.bench.writer.added, [])
+        self.assertTrue(self.bench.writer.spools[0].discarded)
+
+    def test_no_field(self) -> None:
+        """A header line that is no field is 550 5.6.0."""
+        reply = self.accept(HEAD + b"no field\r\n\r\nHi\r\n")
+        self.assertEqual((reply.code, reply.status), (550, "5.6.0"))
+
+    def test_store_trouble(self) -> None:
+        """Whatever breaks in us is 4xx and an event, and leaves nothing (P4)."""
+        for error, code in (
+            (StoreError("torn"), 451),
+            (NoSpace("full"), 452),
+            (ZeroDivisionError("a bug"), 451),
+        ):
+            self.bench = Bench()
+            self.bench.writer.error = error
+            self.assertEqual(self.accept().code, code)
+            self.assertTrue(self.bench.writer.spools[0].discarded)
+            [event] = self.bench.events
+            assert isinstance(event, Trouble)
+            self.assertIn(str(error), event.what)
+
+    def test_body_lost(self) -> None:
+        """A body that could not be written is never a 250."""
+        arriving = Content(self.bench.intake.spool, 1000)
+        arriving.write(HEAD + b"\r\nHi\r\n")
+        self.bench.writer.spools[0].error = StoreError("disk gone")
+        accepted = self.bench.intake.accept(SESSION, ENVELOPE, arriving)
+        reply = self.successResultOf(Deferred.fromCoroutine(accepted))
+        self.assertEqual(reply.code, 451)
+        self.assertEqual(self.bench.writer.added, [])
+
+    def test_no_room(self) -> None:
+        """The reserve of the disk is asked for before the content comes."""
+        self.assertIsNone(self.bench.intake.no_room())
+        self.bench.writer.room = False
+        reply = self.bench.intake.no_room()
+        assert reply is not None
+        self.assertEqual((reply.code, reply.status), (452, "4.3.1"))
+
+    def test_notify_of_the_account(self) -> None:
+        """The account's wish holds where the client gave no NOTIFY."""
+        account = Account("ann@example.com", notify=(Notify.SUCCESS,))
+        asked = Recipient(Mailbox("carl", "example.net"), (Notify.NEVER,))
+        self.accept(
+            session=replace(SESSION, account=account),
+            envelope=replace(ENVELOPE, recipients=(BOB, asked)),
+        )
+        wanted = [one.recipient.notify for one in self.queued()[0].standings]
+        self.assertEqual(wanted, [(Notify.SUCCESS,), (Notify.NEVER,)])
+
+    def test_body_parameter_tells_the_truth(self) -> None:
+        """8-bit content counts as 8BITMIME without BODY=; ASCII needs none."""
+        table = (
+            ("Hä\r\n".encode(), None, Body.EIGHT_BIT),
+            (b"Hi\r\n", None, None),
+            (b"Hi\r\n", Body.EIGHT_BIT, None),
+            (b"Hi\r\n", Body.SEVEN_BIT, Body.SEVEN_BIT),
+        )
+        for body, given, expected in table:
+            self.bench = Bench()
+            self.accept(HEAD + b"\r\n" + body, replace(ENVELOPE, body=given))
+            self.assertIs(self.queued()[0].envelope.body, expected)
+
+    def test_raw_utf8_header(self) -> None:
+        """Raw UTF-8 is encoded without SMTPUTF8, kept with it; other octets refused."""
+        raw = HEAD + "Subject: Grüße\r\n".encode()
+        self.accept(raw + b"\r\nHi\r\n")
+        self.assertIn(b"=?utf-8?", self.queued()[1].head.lower())
+        self.bench = Bench()
+        self.accept(raw + b"\r\nHi\r\n", replace(ENVELOPE, smtputf8=True))
+        self.assertIn("Grüße".encode(), self.queued()[1].head)
+        for smtputf8 in (True, False):
+            envelope = replace(ENVELOPE, smtputf8=smtputf8)
+            reply = self.accept(HEAD + b"Subject: \xff\r\n\r\nHi\r\n", envelope)
+            self.assertEqual((reply.code, reply.status), (550, "5.6.0"))
+
+    def test_long_lines(self) -> None:
+        """A body with long lines is encoded, small or large (RFC 6409 8)."""
+        for count in (1, 100):
+            self.bench = Bench()
+            self.accept(HEAD + b"\r\n" + (b"x" * 1200 + b"\r\n") * count)
+            message = self.queued()[1]
+            assert isinstance(message.body, bytes)
+            self.assertLessEqual(max(map(len, message.body.split(b"\r\n"))), 998)
+            self.assertIn(b"quoted-printable", message.head)
+
+    def test_long_lines_refused(self) -> None:
+        """Or refused with the line, where the operator wants that."""
+        self.bench = Bench(policy=SubmissionPolicy(long_lines="reject"))
+        reply = self.accept(HEAD + b"\r\nshort\r\n" + b"x" * 1200 + b"\r\n")
+        self.assertEqual(reply.status, "5.6.0")
+        self.assertIn("Line 4", reply.text)
+
+    def test_long_lines_signed(self) -> None:
+        """A signed part is never touched: refused, with the cure."""
+        kind = b"Content-Type: application/pkcs7-mime\r\n"
+        reply = self.accept(HEAD + kind + b"\r\n" + b"x" * 1200 + b"\r\n")
+        self.assertEqual((reply.code, reply.status), (550, "5.6.0"))
+
+    def test_long_header_line(self) -> None:
+        """A long header field is folded."""
+        self.accept(HEAD + b"Subject:" + b" word" * 400 + b"\r\n\r\nHi\r\n")
+        lines = self.queued()[1].head.split(b"\r\n")
+        self.assertLessEqual(max(map(len, lines)), 998)
+
+    def test_scanned(self) -> None:
+        """Each verdict has its reply; a scanner that breaks defers (guarantee 30)."""
+        table = (
+            (ScanReport("clam", Verdict.ACCEPT), 250),
+            (ScanReport("clam", Verdict.REJECT, "Malware: Eicar"), 554),
+            (ScanReport("clam", Verdict.DEFER, "away"), 451),
+            (RuntimeError("boom"), 451),
+        )
+        for answer, code in table:
+            scanner = ScriptedScanner(answer)
+            self.bench = Bench(scanners=[scanner])
+            reply = self.accept()
+            self.assertEqual(reply.code, code)
+            self.assertEqual(len(self.bench.writer.added), int(code == 250))
+            self.assertEqual(len(scanner.seen), 1)
+            if code == 554:
+                self.assertIn("Eicar", reply.text)
+            if code == 451:
+                self.assertEqual(reply.status, "4.7.1")
+                self.assertIsInstance(self.bench.events[0], Trouble)
+
+    def test_relay(self) -> None:
+        """From a trusted network: no account, missing fields added, lines mended."""
+        session = Session(
+            Service.RELAY, "10.0.0.9", 1, hello="printer", extended=True, trusted=True
+        )
+        self.bench = Bench(policy=SubmissionPolicy(long_lines="reject"))
+        self.accept(b"Subject: x\r\n\r\n" + b"y" * 1500 + b"\r\n", session=session)
+        entry, message = self.queued()
+        self.assertIsNone(entry.account)
+        self.assertIn(b"From: ann@example.com\r\n", message.head)
+        self.assertIn(b"quoted-printable", message.head)
