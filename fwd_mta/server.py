@@ -18,6 +18,7 @@ from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.config import Configuration, Listener
 from fwd_mta.events import Emit, Lifecycle, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
+from fwd_mta.inbound.clients import Clients
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal
@@ -82,6 +83,7 @@ class Server:
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
+        self._clients = Clients()
         self.factories = [self._make_factory(one) for one in configuration.listeners]
         self.commands = Commands(
             self.store, seams.wall, self.scheduler.wake, self.reload
@@ -161,6 +163,7 @@ class Server:
             self._tls,
             self._seams.clock,
             self._seams.emit,
+            self._clients,
         )
 
     # Life

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from fwd_mta.events import Accepted, Emit, Trouble
 from fwd_mta.inbound.content import Content
+from fwd_mta.inbound.words import fault
 from fwd_mta.interfaces import (
     Entropy,
     QueueWriter,
@@ -166,8 +167,8 @@ class Intake:
             try:
                 report = await scanner.scan(session, envelope, message)
             except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
-                name, reason = type(scanner).__name__, f"{type(broken).__name__}"
-                report = ScanReport(name, Verdict.DEFER, f"{reason}: {broken}")
+                name = type(scanner).__name__
+                report = ScanReport(name, Verdict.DEFER, fault(broken))
             if report.verdict is Verdict.DEFER:
                 what = f"{report.scanner} could not check a message: {report.reason}"
                 self._emit(Trouble("scan", what, "see whether the scanner runs"))
@@ -176,7 +177,7 @@ class Intake:
         return None
 
     def _trouble(self, broken: Exception) -> Reply:
-        what = f"a message was not taken: {type(broken).__name__}: {broken}"
+        what = f"a message was not taken: {fault(broken)}"
         self._emit(Trouble("intake", what, "the client was told to try again later"))
         known = isinstance(broken, MailError) and broken.reply.is_temporary
         return broken.reply if known else MailError.reply  # type: ignore[attr-defined]

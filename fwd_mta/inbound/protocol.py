@@ -7,10 +7,8 @@ framing, grammar, limits, mail data and the STARTTLS reset are our own (`gate`,
 
 import binascii
 from base64 import b64decode, b64encode
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from OpenSSL import SSL
@@ -31,6 +29,7 @@ from zope.interface import implementer
 
 from fwd_mta.events import Emit, Refused, Trouble
 from fwd_mta.inbound import words
+from fwd_mta.inbound.clients import Clients, Farewell, Networks, client_of, is_in
 from fwd_mta.inbound.content import Content
 from fwd_mta.inbound.gate import CLOSE_LIMIT, Gate
 from fwd_mta.inbound.intake import Intake, policy_for
@@ -57,8 +56,6 @@ AUTH_FAILURE_LIMIT = 4
 _TLS_HELLO = b"\x16\x03"
 _FAULT_CODES = frozenset({500, 501, 502, 503, 504, 555})
 _IDLE_VERBS = frozenset({"EHLO", "HELO", "HELP", "NOOP", "RSET", "VRFY"})
-
-Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self._transaction: _Transaction | None = None
         self._arriving: _Arriving | None = None
         self._encrypted = self._handshaking = self._spoken = self._distrusts = False
-        self._lost = False
+        self._counted_login: str | None = None
         self._verb = ""
         self._errors = self._idle_commands = self._auth_failures = 0
 
@@ -162,7 +159,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self.open_gate()
         client, port = client_of(self.transport.getPeer())
         service = self.settings.service
-        trusted = service is Service.RELAY and _is_in(
+        trusted = service is Service.RELAY and is_in(
             client, self.settings.trusted_networks
         )
         self.session = Session(service, client, port, trusted=trusted)
@@ -193,7 +190,6 @@ class FwdESMTP(Gate, smtp.ESMTP):
     @override
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The end, announced by QUIT or not: what was accepted stays accepted."""
-        self._lost = True
         self.setTimeout(None)
         self.shut_gate()
         if self._handshaking and reason.check(SSL.Error):
@@ -217,8 +213,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
     @override
     def broken(self, failure: Failure) -> None:
         """An exception ends this session, and nothing else (P6)."""
-        what = f"{type(failure.value).__name__} in {self._verb or 'a session'}"
-        self.factory.emit(Trouble("session", f"{what}: {failure.getErrorMessage()}"))
+        self._trouble("session", failure)
         self._drop_arriving()
         self.close(Reply(421, "3.0", "Server error, please try again later"))
 
@@ -234,10 +229,11 @@ class FwdESMTP(Gate, smtp.ESMTP):
 
         It can read our words if they go below the TLS layer, which has sent nothing.
         """
-        self._log_refusal("TLS", f"no TLS handshake within {HANDSHAKE_LIMIT:.0f} s")
         self._stop_listening()
         below = getattr(self.transport, "transport", None)
-        if self.settings.service is not Service.SUBMISSIONS or below is None:
+        is_first = self.settings.service is Service.SUBMISSIONS
+        self._log_refusal("TLS", words.NO_TLS if is_first else words.NO_HANDSHAKE)
+        if not is_first or below is None:
             self.transport.abortConnection()
             return
         self.transport.unregisterProducer()
@@ -338,6 +334,10 @@ class FwdESMTP(Gate, smtp.ESMTP):
         if self._idle_commands > IDLE_COMMAND_LIMIT:
             return words.TOO_MANY_IDLE
         return None
+
+    def _trouble(self, where: str, failure: Failure) -> None:
+        what = f"{self._verb or 'a session'}: {words.fault(failure.value)}"
+        self.factory.emit(Trouble(where, what))
 
     def _log_refusal(self, where: str, text: str) -> None:
         account = self.session.account
@@ -506,7 +506,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
     def _logged_in(self, avatar: tuple[Any, Any, Callable[[], None]]) -> None:
         _, delivery, log_out = avatar
         login = delivery.account.login
-        if self.closing or not self.factory.admits(login, self):
+        limit = self.settings.connections_per_account
+        if self.closing or not self.factory.clients.admit(login, limit):
             log_out()
             if not self.closing:
                 self._log_refusal("AUTH", f"{login}: {words.TOO_MANY_SESSIONS.text}")
@@ -514,14 +515,14 @@ class FwdESMTP(Gate, smtp.ESMTP):
             return
         self.delivery, self._onLogout = delivery, log_out
         self.authenticated = True
+        self._counted_login = login
         self.session = replace(self.session, account=delivery.account)
         self._end_auth(Reply(235, "7.0", "Authentication successful"))
 
     def _login_failed(self, failure: Failure) -> None:
         reply = reply_to(failure.value)
         if reply == MailError.reply:
-            what = f"AUTH: {type(failure.value).__name__}: {failure.getErrorMessage()}"
-            self.factory.emit(Trouble("accounts", what))
+            self._trouble("accounts", failure)
         self._auth_failures += reply.code == 535
         if self._auth_failures >= AUTH_FAILURE_LIMIT:
             self._log_refusal("AUTH", words.TOO_MANY_FAILURES.text)
@@ -535,7 +536,9 @@ class FwdESMTP(Gate, smtp.ESMTP):
             self._onLogout = None
         if not self.session.trusted:
             self.delivery = None
-        self.factory.forget(self)
+        if self._counted_login is not None:
+            self.factory.clients.logged_out(self._counted_login)
+            self._counted_login = None
         self.authenticated = False
         self.session = replace(self.session, account=None)
 
@@ -615,8 +618,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         """The reply for a sender or recipient that `validateFrom/To` did not take."""
         reply = reply_to(failure.value)
         if reply == MailError.reply:
-            what = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
-            self.factory.emit(Trouble("accounts", f"{self._verb}: {what}"))
+            self._trouble("accounts", failure)
         return reply
 
     def _begin(self, parameters: commands.MailParameters) -> None:
@@ -674,7 +676,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
                 self._disk_is_fast,
             )
         except MailError as broken:
-            self.factory.emit(Trouble("spool", f"{broken}"))
+            self._trouble("spool", Failure(broken))
             self._refuse_data(broken.reply)
             return
         self._transaction = None
@@ -778,7 +780,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
 class SubmissionFactory(smtp.SMTPFactory):
     """Makes the sessions of one listener, and knows those that live.
 
-    `settings` may be replaced at a reload; sessions see the new ones at once.
+    `settings` may be replaced at a reload; sessions see the new ones at once. Limits of
+    connections hold over all listeners that were given the same `clients`.
     """
 
     noisy = False
@@ -791,6 +794,7 @@ class SubmissionFactory(smtp.SMTPFactory):
         tls: ServerTls | None,
         clock: IReactorTime,
         emit: Emit,
+        clients: Clients | None = None,
     ) -> None:
         smtp.SMTPFactory.__init__(self, portal)
         self.settings = settings
@@ -798,10 +802,9 @@ class SubmissionFactory(smtp.SMTPFactory):
         self.tls = tls
         self.clock = clock
         self.emit = emit
+        self.clients = clients or Clients()
         self.draining = False
         self.sessions: set[FwdESMTP] = set()
-        self._clients: Counter[str] = Counter()
-        self._logins: dict[FwdESMTP, str] = {}
         self._drained: list[Deferred[None]] = []
 
     @override
@@ -811,7 +814,7 @@ class SubmissionFactory(smtp.SMTPFactory):
         refusal = self._refusal(client)
         if refusal is not None:
             self.emit(Refused(client, "", "connect", str(refusal)))
-            return _Farewell(refusal, self.clock)
+            return Farewell(refusal, self.clock)
         return FwdESMTP(self)
 
     def drain(self) -> Deferred[None]:
@@ -833,80 +836,24 @@ class SubmissionFactory(smtp.SMTPFactory):
     def joined(self, session: FwdESMTP) -> None:
         """A session has begun."""
         self.sessions.add(session)
-        self._clients[session.session.client] += 1
+        self.clients.joined(session.session.client)
 
     def left(self, session: FwdESMTP) -> None:
         """A session has ended."""
         if session not in self.sessions:
             return
         self.sessions.remove(session)
-        client = session.session.client
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+        self.clients.left(session.session.client)
         if not self.sessions:
             waiting, self._drained = self._drained, []
             for drained in waiting:
                 drained.callback(None)
 
-    def admits(self, login: str, session: FwdESMTP) -> bool:
-        """Whether one more session of that login may be; then it is counted."""
-        alike = sum(1 for other in self._logins.values() if other == login)
-        if alike >= self.settings.connections_per_account:
-            return False
-        self._logins[session] = login
-        return True
-
-    def forget(self, session: FwdESMTP) -> None:
-        """A session is logged in no more."""
-        self._logins.pop(session, None)
-
     def _refusal(self, client: str) -> Reply | None:
         if self.draining:
             return words.SHUTTING_DOWN
         settings = self.settings
-        if _is_in(client, settings.exempt_networks + settings.trusted_networks):
+        if is_in(client, settings.exempt_networks + settings.trusted_networks):
             return None
-        many = self._clients[client] >= settings.connections_per_client
+        many = self.clients.connected[client] >= settings.connections_per_client
         return words.TOO_MANY_SESSIONS if many else None
-
-
-class _Farewell(Protocol):
-    """A connection that only hears why it is not wanted."""
-
-    def __init__(self, reply: Reply, clock: IReactorTime) -> None:
-        self._reply = reply
-        self._clock = clock
-
-    @override
-    def connectionMade(self) -> None:
-        self.transport: Any
-        self.transport.write(replies.write(self._reply))
-        self.transport.loseConnection()
-        self._cut = self._clock.callLater(CLOSE_LIMIT, self.transport.abortConnection)
-
-    @override
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        if self._cut.active():
-            self._cut.cancel()
-
-
-def client_of(address: IAddress | None) -> tuple[str, int]:
-    """A peer's address and port; an IPv4-mapped one is written as IPv4."""
-    host, port = getattr(address, "host", None), getattr(address, "port", 0)
-    if host is None:
-        return "local", 0
-    try:
-        parsed = ip_address(host.partition("%")[0])
-    except ValueError:
-        return str(host), port
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return str(mapped or parsed), port
-
-
-def _is_in(client: str, networks: Networks) -> bool:
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)

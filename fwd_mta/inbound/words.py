@@ -3,6 +3,7 @@
 SPEC section 2 is the table behind them.
 """
 
+from fwd_mta.mail.errors import MailError
 from fwd_mta.mail.reply import Reply
 
 OK = Reply(250, "0.0", "Ok")
@@ -49,10 +50,28 @@ TLS_MISTAKES = (
         "the client does not trust our certificate",
     ),
 )
+NO_HANDSHAKE = "no TLS handshake in time after STARTTLS"
+NO_TLS = f"no TLS handshake in time; if it waits for a greeting: this port {_CURE}"
 HELLO_IN_CLEAR = (
     "a TLS hello on a port that begins in clear: the client must be set to STARTTLS"
     " here, or use port 465"
 )
+
+
+def fault(error: BaseException | None) -> str:
+    """Name what broke, for the log: our own errors by their words.
+
+    Others by type and place only, since their words may hold a secret (P8).
+    """
+    if isinstance(error, MailError):
+        return f"{type(error).__name__}: {error}"
+    where = error.__traceback__ if error else None
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    if where is None:
+        return type(error).__name__
+    file = where.tb_frame.f_code.co_filename.rpartition("/")[2]
+    return f"{type(error).__name__} at {file}:{where.tb_lineno}"
 
 
 def tls_mistake(error: BaseException | None) -> str:

@@ -118,10 +118,10 @@ class IntakeTests(SynchronousTestCase):
 
     def test_store_trouble(self) -> None:
         """Whatever breaks in us is 4xx and an event, and leaves nothing (P4)."""
-        for error, code in (
-            (StoreError("torn"), 451),
-            (NoSpace("full"), 452),
-            (ZeroDivisionError("a bug"), 451),
+        for error, code, words in (
+            (StoreError("torn"), 451, "StoreError: torn"),
+            (NoSpace("full"), 452, "NoSpace: full"),
+            (ZeroDivisionError("a bug"), 451, "ZeroDivisionError at bench.py:"),
         ):
             self.bench = Bench()
             self.bench.writer.error = error
@@ -129,7 +129,7 @@ class IntakeTests(SynchronousTestCase):
             self.assertTrue(self.bench.writer.spools[0].discarded)
             [event] = self.bench.events
             assert isinstance(event, Trouble)
-            self.assertIn(str(error), event.what)
+            self.assertIn(words, event.what)
 
     def test_body_lost(self) -> None:
         """A body that could not be written is never a 250."""

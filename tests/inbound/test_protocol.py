@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.events import Accepted, Refused, Trouble
 from fwd_mta.inbound import gate
-from fwd_mta.inbound.protocol import SubmissionSettings, client_of
+from fwd_mta.inbound.protocol import SubmissionSettings
 from fwd_mta.mail.errors import LookUpFailed, NoSpace, StoreError
 from fwd_mta.mail.session import Service
 from fwd_mta.rules.submission import SubmissionPolicy
@@ -41,6 +41,21 @@ DIALOGUE = (
     "NOOP",
 )
 
+FRAGMENTS = [
+    b"MAIL FROM:<ann@example.com>\r\n",
+    b"RCPT TO:<bob@example.net>\r\n",
+    b"DATA\r\n",
+    b"RSET\r\n",
+    b"AUTH PLAIN\r\n",
+    b"From: ann@example.com\r\n\r\n",
+    b"NOOP",
+    b"\r\n",
+    b"\r\n.\r\n",
+    b"\n.\n",
+    b".",
+    b"\r",
+    b"\n",
+]
 EXPECTED = [220, 250, 235, 250, 250, 354, 250, 250, 250, 354, 250, 250]
 
 
@@ -191,6 +206,25 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(codes(wire.heard()), EXPECTED)
         bodies = [message.body for _, message in bench.writer.added]
         self.assertEqual(bodies, [b".One\r\n", b"Two\r\n"])
+
+    @settings(derandomize=True, max_examples=200, deadline=None)
+    @given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=6), max_size=40))
+    def test_any_nonsense(self, fragments: list[bytes]) -> None:
+        """Whatever a client says, every answer is well formed and nothing breaks."""
+        bench = Bench()
+        wire = bench.logged_in()
+        for fragment in fragments:
+            wire.send(fragment)
+        for line in wire.heard():
+            self.assertRegex(line, r"\A[2345][0-9]{2}[ -][ -~]*\Z")
+        self.assertFalse([one for one in bench.events if isinstance(one, Trouble)])
+        for entry, message in bench.writer.added:
+            assert isinstance(message.body, bytes)
+            whole = message.head + b"\r\n" + message.body
+            self.assertEqual(whole.count(b"\r\n"), whole.count(b"\n"))
+            self.assertEqual(whole.count(b"\r"), whole.count(b"\n"))
+            self.assertNotIn(b"\0", whole)
+            self.assertTrue(entry.envelope.recipients)
 
     def test_one_write(self) -> None:
         """Replies of a pipelined group leave in one write."""
@@ -526,11 +560,13 @@ class LimitTests(SynchronousTestCase):
         third.say("EHLO me")
         self.assertEqual(codes(third.say(login)), [235])
 
-    def test_names_of_clients(self) -> None:
-        """An IPv4-mapped address is IPv4; a UNIX socket has no address."""
-        wire = Bench().connect("::ffff:192.0.2.9")
-        self.assertEqual(wire.protocol.session.client, "192.0.2.9")
-        self.assertEqual(client_of(None), ("local", 0))
+    def test_all_counted_down(self) -> None:
+        """When everybody has gone nothing is counted any more."""
+        bench = Bench()
+        for wire in [bench.logged_in() for _ in range(3)]:
+            wire.drop()
+        self.assertEqual(bench.factory.clients.connected, {})
+        self.assertEqual(bench.factory.clients.logged_in, {})
 
 
 class DrainTests(SynchronousTestCase):
@@ -607,7 +643,7 @@ class LoginTests(SynchronousTestCase):
         wire.drop()
         slow.callback(None)
         self.assertEqual(wire.heard(), [])
-        self.assertEqual(bench.factory._logins, {})
+        self.assertEqual(bench.factory.clients.logged_in, {})
 
     def test_look_up_fails(self) -> None:
         """An account source that is away is 454, and is not counted as a guess."""

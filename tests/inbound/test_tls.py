@@ -150,7 +150,7 @@ class TlsTests(SynchronousTestCase):
         self.clock.advance(30)
         self.pump()
         self.assertTrue(client.lost)
-        self.assertIn("no TLS handshake within 30 s", self.refusals()[-1])
+        self.assertIn("no TLS handshake in time after STARTTLS", self.refusals()[-1])
 
     def test_waiting_in_clear_on_465(self) -> None:
         """Who waits for a greeting in clear on 465 is told what to choose."""

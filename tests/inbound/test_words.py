@@ -3,7 +3,8 @@
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from fwd_mta.inbound.words import tls_mistake
+from fwd_mta.inbound.words import fault, tls_mistake
+from fwd_mta.mail.errors import StoreError
 
 
 class TlsMistakeTests(SynchronousTestCase):
@@ -27,3 +28,25 @@ class TlsMistakeTests(SynchronousTestCase):
         self.assertIn("the TLS handshake failed: ", text)
         self.assertIn("odd odd", text)
         self.assertLess(len(text), 300)
+
+
+class FaultTests(SynchronousTestCase):
+    """`fault` tells the log what broke, without anybody's secret."""
+
+    def test_ours(self) -> None:
+        """Our own errors say what happened."""
+        self.assertEqual(fault(StoreError("disk gone")), "StoreError: disk gone")
+
+    def test_any(self) -> None:
+        """Others are known by type and place; their words may hold a password."""
+        text = ""
+        try:
+            int("hunter2")
+        except ValueError as error:
+            text = fault(error)
+        self.assertTrue(text.startswith("ValueError at test_words.py:"), text)
+        self.assertNotIn("hunter2", text)
+
+    def test_never_raised(self) -> None:
+        """One that was made and not raised has no place."""
+        self.assertEqual(fault(KeyError("x")), "KeyError")
