@@ -366,19 +366,8 @@ def parse(text: str, name: str) -> Configuration:
 
 
 def _judge(configuration: Configuration, reader: Reader) -> None:
-    for judgement in (
-        _judge_state_dir,
-        _judge_listeners,
-        _judge_queue,
-        _judge_relayhost,
-    ):
+    for judgement in (_judge_listeners, _judge_queue, _judge_relayhost):
         judgement(configuration, reader)
-
-
-def _judge_state_dir(configuration: Configuration, reader: Reader) -> None:
-    if len(os.fsencode(configuration.state_dir)) > _STATE_DIR_LIMIT:
-        what = "is too long a path for the control socket in it"
-        reader.note("state_dir", what, f"allowed: {_STATE_DIR_LIMIT} octets")
 
 
 def _judge_listeners(configuration: Configuration, reader: Reader) -> None:
@@ -488,6 +477,11 @@ def _check_relayhost(configuration: Configuration) -> Iterator[str]:
 
 def _check_state_dir(configuration: Configuration) -> Iterator[str]:
     path = Path(configuration.state_dir)
+    if len(os.fsencode(path)) > _STATE_DIR_LIMIT:
+        yield (
+            f"state_dir: {path} is too long for the address of the control socket in"
+            f" it; {_STATE_DIR_LIMIT} octets are allowed"
+        )
     if path.exists() and not path.is_dir():
         yield f"state_dir: {path} is no directory"
     elif path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):

@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
-from importlib.resources import files
 from typing import Any, NoReturn, TypeVar
 
 from twisted.application.service import Service
@@ -30,7 +29,6 @@ from fwd_mta.net.notify import READY, RELOADING, STOPPING, sd_notify
 from fwd_mta.net.tls import ClientTlsContext
 from fwd_mta.net.worker import ThreadWorker
 from fwd_mta.outbound.resolver import DnsResolver
-from fwd_mta.rules.classification import RuleTable
 from fwd_mta.server import Seams, Server
 from fwd_mta.settings import CannotServeError
 from fwd_mta.world.demo import Demo
@@ -73,12 +71,6 @@ class Options(usage.Options):
         if not faults:
             print(f"{self.path}: good")  # noqa: T201
         sys.exit(1 if faults else 0)
-
-
-def builtin_rules() -> RuleTable:
-    """The rules that come with the program (rules/classification.toml)."""
-    text = files("fwd_mta.rules").joinpath("classification.toml").read_text("utf-8")
-    return RuleTable.parse(text)
 
 
 def read_file(path: str) -> bytes:
@@ -172,7 +164,11 @@ class MailService(Service):
             read_file=read_file,
         )
         return Server(
-            self._configuration, seams, builtin_rules(), ClientTlsContext(), self._load
+            self._configuration,
+            seams,
+            config.rule_table(),
+            ClientTlsContext(),
+            self._load,
         )
 
     def _refuse(self, error: CannotServeError) -> NoReturn:

@@ -9,7 +9,7 @@ from fwd_mta.config import ConfigError, Configuration, Listener
 from fwd_mta.events import Emit
 from fwd_mta.inbound.protocol import SubmissionSettings
 from fwd_mta.interfaces import Disk, WallClock, Worker
-from fwd_mta.mail.route import Destination
+from fwd_mta.mail.route import Destination, TlsLevel, TlsMode
 from fwd_mta.outbound.agent import AgentSettings
 from fwd_mta.outbound.connection import Timeouts
 from fwd_mta.outbound.pool import PoolSettings
@@ -20,6 +20,7 @@ from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
 from fwd_mta.rules.submission import SubmissionPolicy
 
+_SUBMISSIONS_PORT = 465
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be left out, not bound
 
 
@@ -157,8 +158,11 @@ def _relayhost(
     delivery = configuration.delivery
     if delivery.relayhost is None:
         return None
+    implicit = delivery.relayhost_tls is TlsMode.IMPLICIT
     host = parse_transport(
-        delivery.relayhost, port=delivery.smtp_port, tls=delivery.tls_security_level
+        delivery.relayhost,
+        port=_SUBMISSIONS_PORT if implicit else delivery.smtp_port,
+        tls=delivery.tls_security_level,
     )
     host = replace(host, tls_mode=delivery.relayhost_tls, trusted=True)
     if delivery.relayhost_login is None:
@@ -168,4 +172,7 @@ def _relayhost(
         password = read_file(path).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CannotServeError(f"delivery.relayhost_password_file: {error}") from error
-    return replace(host, login=delivery.relayhost_login, password=password)
+    # A password goes to nobody who has not proved to be the one it is for.
+    return replace(
+        host, login=delivery.relayhost_login, password=password, tls=TlsLevel.SECURE
+    )

@@ -146,6 +146,20 @@ def reloads(bench: Workbench) -> None:
     sink.wait_for(2)
 
 
+def reload_refused(bench: Workbench) -> None:
+    """SIGHUP with a file that is wrong changes nothing and says what is wrong."""
+    sink = bench.keep(Sink())
+    server = bench.keep(Server(bench, _relayhost(sink.port)))
+    session = server.login()
+    server.configure(server.usual(_relayhost(sink.port) | {"submission": "colour = 1"}))
+    server.renew_certificate()
+    server.signal(signal.SIGHUP)
+    wait_for("the log names the key", lambda: "submission.colour" in server.logged())
+    expect(server.presented_serial() == server.serial, "half of it was taken over")
+    session.sendmail(SENDER, _INBOX, plain(_INBOX, "after-refused-reload"))
+    sink.wait_for(1)
+
+
 def _relayhost(port: int) -> dict[str, str]:
     return {"delivery": f'relayhost = "[127.0.0.1]:{port}"'}
 

@@ -1,6 +1,10 @@
 """Scenarios of installing: the package in an empty place, and a fresh clone."""
 
+import grp
+import os
+import pwd
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +93,13 @@ receivers = 0
 """
 
 
+# What systemd does with two sockets: files 3 and 4, their names, and for whom they are.
+_HAND_OVER = (
+    "exec 3<&{0} 4<&{1}; export LISTEN_PID=$$ LISTEN_FDS=2 "
+    'LISTEN_FDNAMES=submissions:submission; exec "$@"'
+)
+
+
 def package(bench: Workbench) -> None:
     """`pip install .` elsewhere: twistd knows fwdmta, serves and logs an account in."""
     programs = _install(_copy_of_checkout(bench.folder / "copy"), bench.folder)
@@ -117,6 +128,47 @@ def package(bench: Workbench) -> None:
     expect(status == 0, f"exit status {status}")
 
 
+def privileges_dropped(bench: Workbench) -> None:
+    """Started as root with twistd's --uid and --gid it serves as nobody."""
+    expect(os.geteuid() == 0, "only root can start it so")
+    sink = bench.keep(Sink())
+    options = ("--uid", "nobody", "--gid", "nogroup")
+    server = Server(bench, _relayhost(sink.port), options=options)
+    shutil.chown(server.folder, "nobody", "nogroup")
+    bench.keep(server)
+    status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
+    user, group = pwd.getpwnam("nobody").pw_uid, grp.getgrnam("nogroup").gr_gid
+    expect_in("Uid:" + f"\t{user}" * 4, status, "its process status")
+    expect_in("Gid:" + f"\t{group}" * 4, status, "its process status")
+    server.submit(plain("a@inbox.example", "as-nobody"), "a@inbox.example")
+    sink.wait_for(1)
+    ended = server.stop()
+    expect(ended == 0, f"exit status {ended}")
+
+
+def systemd_sockets(bench: Workbench) -> None:
+    """It listens on sockets that systemd opened and named."""
+    sink = bench.keep(Sink())
+    opened = [bench.keep(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+    numbers = [each.fileno() for each in opened]
+    hand_over = _HAND_OVER.format(*numbers)
+    server = Server(
+        bench, {}, prefix=("bash", "-c", hand_over, "bash"), inherited=tuple(numbers)
+    )
+    text = server.usual(_relayhost(sink.port))
+    for name in ("submissions", "submission"):
+        port = getattr(server, name)
+        text = text.replace(f"127.0.0.1:{port}", f"systemd:{name}")
+    server.configure(text)
+    server.submissions, server.submission = (each.getsockname()[1] for each in opened)
+    bench.keep(server)
+    for each in opened:
+        each.close()
+    server.submit(plain("a@inbox.example", "tls"), "a@inbox.example")
+    server.submit(plain("a@inbox.example", "later"), "a@inbox.example", starttls=True)
+    sink.wait_for(2)
+
+
 def demo(bench: Workbench) -> None:
     """In a fresh clone `make demo ARGS=--once` ends with status 0."""
     copy = _copy_of_checkout(bench.folder / "copy")
@@ -124,6 +176,10 @@ def demo(bench: Workbench) -> None:
     (bench.folder / "demo.log").write_text(said, encoding="utf-8")
     for word in ("550 5.1.1", "over TLS", "over STARTTLS", "as it must be"):
         expect_in(word, said, "what the demo prints")
+
+
+def _relayhost(port: int) -> dict[str, str]:
+    return {"delivery": f'relayhost = "[127.0.0.1]:{port}"'}
 
 
 def _copy_of_checkout(target: Path) -> Path:

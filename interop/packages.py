@@ -1,6 +1,7 @@
 """The Debian packages interop needs, installed without starting what they hold."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +27,9 @@ def missing() -> list[str]:
 
 def install(names: list[str]) -> None:
     """Install them; what cannot be had is named."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Failed(
-            f"not installed: {' '.join(names)}. Run as root, or: "
+            f"not installed: {' '.join(names)}. Run as root on Debian, or there say: "
             f"apt-get install --no-install-recommends {' '.join(names)}"
         )
     with _nothing_started():
@@ -42,6 +43,8 @@ def install(names: list[str]) -> None:
 
 
 def _is_installed(name: str) -> bool:
+    if shutil.which("dpkg-query") is None:
+        return False
     said = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Status}", name],
         capture_output=True,

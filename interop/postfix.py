@@ -1,5 +1,6 @@
 """A private Postfix: its own configuration, queue and port."""
 
+import os
 import shutil
 import subprocess
 from contextlib import suppress
@@ -65,6 +66,7 @@ class Postfix:
     def __init__(
         self, folder: Path, more: str, hostname: str = "postfix.interop.example"
     ) -> None:
+        expect(os.geteuid() == 0, "Postfix starts only as root")
         self.folder = folder
         self.port = free_port()
         self.etc = folder / "etc"

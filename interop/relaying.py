@@ -43,6 +43,26 @@ def through_postfix(bench: Workbench) -> None:
     _compare(sink, wanted)
 
 
+def through_postfix_tls(bench: Workbench) -> None:
+    """A next hop that offers STARTTLS, and takes nothing without it, gets TLS."""
+    chain, key = bench.folder / "chain.pem", bench.folder / "key.pem"
+    bench.authority.issue(chain, key)
+    sink = bench.keep(Sink())
+    lines = (
+        f"relayhost = [127.0.0.1]:{sink.port}\n"
+        "smtpd_tls_security_level = encrypt\n"
+        f"smtpd_tls_chain_files = {key}, {chain}\n"
+        "smtpd_tls_received_header = yes\n"
+    )
+    postfix = bench.keep(Postfix(bench.folder / "postfix", lines))
+    server = bench.keep(Server(bench, _relayhost(postfix.port)))
+    wanted = {"dotted": dotted(_INBOX, "dotted")}
+    server.submit(wanted["dotted"], _INBOX)
+    _compare(sink, wanted)
+    trace = sink.caught[0].content.partition(b"\r\n\r\n")[0].decode()
+    expect_in("(using TLSv1.3 ", trace, "the trace field of Postfix")
+
+
 def to_a_mailbox(bench: Workbench) -> None:
     """By the transport table a message reaches a mailbox that Postfix keeps."""
     boxes = bench.folder / "boxes"

@@ -40,6 +40,7 @@ _KNOT = ("knot",)
 SCENARIOS = {
     "sink": Scenario(relaying.to_a_sink),
     "postfix-next-hop": Scenario(relaying.through_postfix, _POSTFIX),
+    "postfix-next-hop-tls": Scenario(relaying.through_postfix_tls, _POSTFIX),
     "postfix-mailbox": Scenario(relaying.to_a_mailbox, _POSTFIX),
     "postfix-submits-tls": Scenario(relaying.from_postfix_tls, _SASL),
     "postfix-submits-starttls": Scenario(relaying.from_postfix_starttls, _SASL),
@@ -52,6 +53,9 @@ SCENARIOS = {
     "sigterm-drains": Scenario(endings.drains),
     "sigterm-out-of-time": Scenario(endings.drains_out_of_time),
     "sighup": Scenario(endings.reloads),
+    "sighup-refused": Scenario(endings.reload_refused),
+    "uid-and-gid": Scenario(installing.privileges_dropped),
+    "systemd-sockets": Scenario(installing.systemd_sockets),
     "package": Scenario(installing.package, limit=600),
     "demo": Scenario(installing.demo, limit=900),
 }

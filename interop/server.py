@@ -44,7 +44,8 @@ class Server:
     """One fwd_mta in a folder of its own, with one account; started on entering.
 
     `tables` are lines for the tables of the configuration, by table name. `programs`
-    is where twistd and fwdmta are; `configuration` replaces the usual file.
+    is where twistd and fwdmta are, `options` are twistd's own, and `prefix` starts
+    twistd and hands it the open files of `inherited`.
     """
 
     def __init__(
@@ -54,6 +55,9 @@ class Server:
         *,
         grace: int = 15,
         programs: Path | None = None,
+        options: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
+        inherited: tuple[int, ...] = (),
     ) -> None:
         self.folder = bench.folder / "server"
         self.folder.mkdir()
@@ -64,6 +68,9 @@ class Server:
         self.configuration = self.folder / "fwdmta.toml"
         self._authority = bench.authority
         self._programs = programs or Path(sys.executable).parent
+        self._options = options
+        self._prefix = prefix
+        self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
         self.serial = self.renew_certificate()
         self.configure(self.usual(tables))
@@ -103,10 +110,12 @@ class Server:
 
     def start(self) -> None:
         """Start twistd and wait until both ports take connections."""
-        words = ["-n", "--pidfile=", "fwdmta", "--config", str(self.configuration)]
+        service = ["fwdmta", "--config", str(self.configuration)]
+        twistd = [str(self._programs / "twistd"), "-n", "--pidfile=", *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "twistd", *words],
+                [*self._prefix, *twistd, *service],
+                pass_fds=self._inherited,
                 cwd=self.folder,
                 env=outside_checkout(),
                 stdin=subprocess.DEVNULL,
@@ -122,6 +131,11 @@ class Server:
         return is_listening("127.0.0.1", self.submissions) and is_listening(
             "127.0.0.1", self.submission
         )
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._running().pid
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
@@ -149,6 +163,10 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._running().send_signal(number)
+
+    def logged(self) -> str:
+        """All that it has logged."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def fwdmta(self, *words: str, typed: str = "") -> str:
         """What `fwdmta WORDS --config FILE` prints; it must end with status 0."""

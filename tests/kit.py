@@ -11,12 +11,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from fwd_mta.config import Configuration, parse
+from fwd_mta.config import Configuration, parse, rule_table
 from fwd_mta.events import Event
 from fwd_mta.inbound.accounts import HashCost, argon2id_hash
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
 from fwd_mta.server import Seams, Server
-from fwd_mta.service import builtin_rules
 from fwd_mta.world.certificates import Authority
 from fwd_mta.world.disk import MemoryDisk
 from fwd_mta.world.hosts import Inbox, RemoteHost
@@ -139,7 +138,7 @@ class World:
         )
         trust = ClientTlsContext(CA.pem)
         return Server(
-            self.configuration(), seams, builtin_rules(), trust, self.configuration
+            self.configuration(), seams, rule_table(), trust, self.configuration
         )
 
     def start(self) -> None:

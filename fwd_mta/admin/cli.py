@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import NoReturn, TypeAlias
 
 from typing_extensions import override
@@ -37,6 +38,10 @@ def main(
 ) -> int:
     """Run the command; gives its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # An address of other letters than the terminal's is escaped, not an error.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if words[:1] == ["demo"]:
         return _demo(words[1:])
     try:

@@ -215,8 +215,8 @@ def outlook(entry: Json, now: float) -> Iterator[str]:
         return
     for standing in entry["standings"]:
         if standing["next_at"] is not None:
-            next_try = _next_try(standing["next_at"], now)
-            yield f"  {clean(standing['recipient'])}: {next_try}"
+            at = f"{moment(standing['next_at'])} UTC ({when(standing['next_at'], now)})"
+            yield f"  {clean(standing['recipient'])}: next try {at}"
 
 
 def schedule(times: Sequence[float]) -> Iterator[str]:

@@ -171,6 +171,7 @@ class _Trip:
         self._hoped: dict[Recipient, DeliveryResult] = {}
         self._here: list[Recipient] = []
         self._budget = _MOST_ADDRESSES
+        self._in_clear_last: list[Host] = []
         self.trail: list[str] = []
 
     # The whole
@@ -188,6 +189,8 @@ class _Trip:
                 await self._visit_named(self._destination.next_hop, _MOST_ADDRESSES)
             case Via.MX:
                 await self._visit_exchangers()
+        for host in self._in_clear_last:
+            await self._visit(host, in_clear=True)
 
     def note(self, words: str) -> None:
         """Add a line to the trail."""
@@ -295,10 +298,9 @@ class _Trip:
 
     # One host
 
-    async def _visit(self, host: Host) -> None:
+    async def _visit(self, host: Host, *, in_clear: bool = False) -> None:
         """Stay with a host while it has news for somebody; a second time in clear."""
         self._here = self._open()
-        in_clear = False
         while self._here:
             line = self._line(host, in_clear=in_clear)
             lease = await self._agent.pool.take(line)
@@ -348,6 +350,11 @@ class _Trip:
         failed = why.trouble is not None and why.trouble.kind == "tls-failed"
         if failed and not in_clear and self._may_come_in_clear():
             return True
+        if why.stage is Stage.STARTTLS and why.reply is not None:
+            permanent = why.reply.is_permanent
+            course = security.refused(self._destination.tls, permanent=permanent)
+            if course is Course.IN_CLEAR:
+                self._in_clear_last.append(host)
         self._hope(self._here, Heard(why.stage, why.reply, why.trouble), host)
         self._here = []
         return in_clear
@@ -459,7 +466,7 @@ def _is_final(result: DeliveryResult) -> bool:
 
 def _may_differ_elsewhere(heard: Heard) -> bool:
     """Whether another host is worth a try: this one hung up, or said it would."""
-    if heard.in_doubt or heard.stage not in _BEFORE_DOT:
+    if heard.stage not in _BEFORE_DOT:
         return False
     if heard.reply is not None:
         return heard.reply.code == 421

@@ -92,7 +92,9 @@ class Opening:
         if reply.code == 220:
             self._verify()
             await self._hello()
-        elif security.refused(terms.tls) is Course.NEXT_HOST:
+            return
+        course = security.refused(terms.tls, permanent=reply.is_permanent)
+        if course is not Course.PROCEED:
             raise NotOpened(self.stage, reply, None)
 
     def _verify(self) -> None:

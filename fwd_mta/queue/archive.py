@@ -29,7 +29,7 @@ class Archive:
         """Replace the content of a finished message now; False if there is none."""
         tree = self._tree
         script = partial(
-            tree.operations.redact, entry_id, tree.wall.now(), tree.retention
+            tree.finished.redact, entry_id, tree.wall.now(), tree.retention
         )
         try:
             return bool(await self.lane.run(entry_id, script, value))
@@ -59,7 +59,7 @@ class Archive:
         jobs = [
             self.lane.run(
                 parts(path)[1],
-                partial(tree.operations.sweep, path, now, tree.retention),
+                partial(tree.finished.sweep, path, now, tree.retention),
                 lambda outcome: outcome,
             )
             for path in paths

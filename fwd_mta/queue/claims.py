@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import Corrupt, StoreError
@@ -35,6 +35,7 @@ class Claims:
         self._young = leases.young
         self._turn = DeferredLock()
         self._names: Iterator[str] | None = None
+        self._tidied_at = 0.0
 
     def claim(self, now: float, count: int) -> Awaitable[list[QueueEntry]]:
         """Entries due by now, earliest first; one claim after the other."""
@@ -51,12 +52,12 @@ class Claims:
             if not wanted:
                 break
             claimed += await self._claimed(wanted, now)
-        self._tidy()
+        self._tidy(now)
         return claimed
 
     async def _claimed(self, wanted: Sequence[Placed], now: float) -> list[QueueEntry]:
         """Lease what is wanted, from memory or read; what is not due goes back."""
-        kept: list[tuple[QueueEntry, str]] = []
+        kept: dict[str, QueueEntry] = {}
         unread: list[Placed] = []
         for entry_id, path in wanted:
             self._all.lease(entry_id, path)
@@ -64,16 +65,19 @@ class Claims:
             if entry is None:
                 unread.append((entry_id, path))
             else:
-                kept.append((entry, path))
-        claimed = []
-        for entry, path in kept + await self._looked(unread, now):
-            lease = self._all.lease(entry.id)
-            if entry.owed or (entry.due or now) <= now:
-                lease.entry, lease.claimed = entry, True
-                claimed.append(entry)
-            else:
-                self._all.free(entry, path)
-        return claimed
+                kept[entry_id] = entry
+        kept.update((entry.id, entry) for entry in await self._looked(unread, now))
+        in_order = [kept[entry_id] for entry_id, _ in wanted if entry_id in kept]
+        return [entry for entry in in_order if self._give_out(entry, now)]
+
+    def _give_out(self, entry: QueueEntry, now: float) -> bool:
+        """Whether it is due, and claimed from now on; else it goes back."""
+        lease = self._all.lease(entry.id)
+        if not entry.owed and (entry.due or now) > now:
+            self._all.free(entry, lease.path)
+            return False
+        lease.entry, lease.claimed = entry, True
+        return True
 
     async def _read_names(self, minute: str, now: float) -> None:
         """Take some more names of the minute being read, and what they say."""
@@ -101,26 +105,30 @@ class Claims:
             elif not self._all.knows(name):
                 self._all.lease(name, path)
                 new.append((name, path))
-        for entry, path in await self._looked(new, now):
-            self._all.free(entry, path)
+        for entry in await self._looked(new, now):
+            self._all.free(entry, self._all.path(entry.id))
             if entry.id in self._agenda:
                 self._young.put(entry)
 
-    async def _looked(
-        self, wanted: Sequence[Placed], now: float
-    ) -> list[tuple[QueueEntry, str]]:
+    async def _looked(self, wanted: Sequence[Placed], now: float) -> list[QueueEntry]:
         """Read leased entries; gives those in order, and sees to the others."""
         if not wanted:
             return []
         reader = self._tree.reader
         looks = await self._tree.job(lambda: [reader.look(path) for _, path in wanted])
-        good = []
-        for (entry_id, path), look in zip(wanted, looks, strict=True):
-            if look.state is None:
-                await self._cannot_use(entry_id, look, now)
-            elif await self._in_order(look.state, now):
-                good.append((look.state.entry, path))
-        return good
+        judged = [
+            Deferred.fromCoroutine(self._judged(entry_id, look, now))
+            for (entry_id, _), look in zip(wanted, looks, strict=True)
+        ]
+        return [one for one in await gatherResults(judged) if one is not None]
+
+    async def _judged(self, entry_id: str, look: Look, now: float) -> QueueEntry | None:
+        """A leased entry if it is in order; else it is seen to, and leased no more."""
+        if look.state is None:
+            await self._cannot_use(entry_id, look, now)
+        elif await self._in_order(look.state, now):
+            return look.state.entry
+        return None
 
     async def _cannot_use(self, entry_id: str, look: Look, now: float) -> None:
         """A leased entry that was not read: set aside, tried again, or not there."""
@@ -172,8 +180,11 @@ class Claims:
             self._all.drop(entry_id)
             self._agenda.add(entry_id, now + _READ_AGAIN, state.path)
 
-    def _tidy(self) -> None:
-        """Remove minutes that were read and are empty by now."""
+    def _tidy(self, now: float) -> None:
+        """Remove minutes that were read and are empty by now, once in a while."""
+        if abs(now - self._tidied_at) < MINUTE:
+            return
+        self._tidied_at = now
         for directory in self._agenda.read_minutes():
             script = partial(self._tree.operations.tidy, directory)
             tidied = self._all.lane.run(directory, script, value)

@@ -18,6 +18,7 @@ from fwd_mta.interfaces import Disk, DiskFile, Worker
 from fwd_mta.mail.errors import NoSpace, StoreError
 
 T = TypeVar("T")
+_AT_ONCE = 128  # each may hold a descriptor until the sync
 Wanted = DiskFile | str
 Script = Generator[tuple[Wanted, ...], None, T]
 
@@ -164,7 +165,7 @@ class Lane:
         batch: dict[str, _Work] = {}
         rest: deque[_Work] = deque()
         for work in self._waiting:
-            if work.key in batch:
+            if work.key in batch or len(batch) >= _AT_ONCE:
                 rest.append(work)
             else:
                 batch[work.key] = work

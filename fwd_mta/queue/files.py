@@ -3,15 +3,16 @@
 `FileStore` is the doorway; it composes what the queue is made of:
 
     layout      where a message lies
-    record      what its file holds
+    record      what its file holds, in the shapes of `shapes`
     operations  the disk calls of each change, with one commit point (docs/crashes.md)
+    finished    the same for mail that is over: redact, purge
     commit      many operations in one batch, synced together
     reading     one state, one content, a walk over all
     recovery    the start
     leases      who has which message; agenda and young: what is near, in memory
     claims      giving out what is due
     ledger      writing down what became of it
-    archive     finished mail
+    archive     the sweep of finished mail
     spool       a body on its way in
     room        what space is left
 """

@@ -8,26 +8,17 @@ after it an operation no longer fails.
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 from fwd_mta.interfaces import Disk, DiskFile
 from fwd_mta.mail.entry import QueueEntry, Step
-from fwd_mta.mail.errors import Corrupt, StoreError
-from fwd_mta.mail.message import Message
 from fwd_mta.queue.commit import Script
 from fwd_mta.queue.layout import Layout, parts
-from fwd_mta.queue.reading import CHUNK, Reader, State
+from fwd_mta.queue.reading import CHUNK, Reader
 from fwd_mta.queue.record import (
     header_for,
     header_line,
     message_octets,
     record_line,
-)
-from fwd_mta.rules.retention import (
-    RetentionPolicy,
-    RetentionStep,
-    due_step,
-    placeholder,
 )
 
 NOTICE = ".notice"
@@ -80,7 +71,7 @@ class Operations:
         if self._disk.exists(f"{directory}/{entry.id}"):
             return f"{directory}/{entry.id}"
         source = f"{self._layout.tmp}/{entry.id}"
-        yield from self._write(source, message_octets(entry, step, head, body))
+        yield from self.write(source, message_octets(entry, step, head, body))
         return (yield from self._enter(source, f"{directory}/{entry.id}"))
 
     def add_spooled(
@@ -98,20 +89,20 @@ class Operations:
             body.file.write_at(0, header_line(header))
             yield (body.file,)
         except OSError:
-            self._forget(body.path)
+            self.forget(body.path)
             raise
         finally:
             body.file.close()
         return (yield from self._enter(body.path, f"{directory}/{entry.id}"))
 
-    def _write(self, path: str, octets: bytes) -> Script[None]:
+    def write(self, path: str, octets: bytes) -> Script[None]:
         """A new file, synced; a failed one is removed and its name not used again."""
         file = self._fresh(path)
         try:
             file.append(octets)
             yield (file,)
         except OSError:
-            self._forget(path)
+            self.forget(path)
             raise
         finally:
             file.close()
@@ -131,8 +122,8 @@ class Operations:
             self._disk.rename(source, target)
             yield (directory,)
         except OSError:
-            self._forget(target)
-            self._forget(source)
+            self.forget(target)
+            self.forget(source)
             raise
         return target
 
@@ -143,7 +134,8 @@ class Operations:
             yield (parts(path)[0],)
             self._durable.add(path)
 
-    def _forget(self, path: str) -> None:
+    def forget(self, path: str) -> None:
+        """Remove a file if that can be done now; the next start does it else."""
         try:
             self._disk.remove(path)
         except OSError:
@@ -163,7 +155,7 @@ class Operations:
         """Append records; with a `home` the message is filed there afterwards."""
         path = yield from self._ready(entry_id, hint, owing=owing)
         yield from self._append(entry_id, path, _lines(history))
-        return (yield from self._file(path, home))
+        return (yield from self.file_at(path, home))
 
     def pay(
         self,
@@ -178,7 +170,7 @@ class Operations:
         yield from self._prepare(notices)
         yield from self._append(entry_id, path, _lines(history))
         entered, trouble = yield from self._let_in(notices)
-        filed = yield from self._file(path, home)
+        filed = yield from self.file_at(path, home)
         return replace(filed, trouble=trouble or filed.trouble), entered
 
     def _prepare(self, notices: Sequence[tuple[str, bytes]]) -> Script[None]:
@@ -193,7 +185,7 @@ class Operations:
             yield (self._layout.tmp,)
         except OSError:
             for path in paths:
-                self._forget(path)
+                self.forget(path)
             raise
         finally:
             for file in files:
@@ -257,7 +249,7 @@ class Operations:
             self._disk.rename(copy, path)
             yield (parts(path)[0],)
         except OSError:
-            self._forget(copy)
+            self.forget(copy)
             raise
         finally:
             old.close()
@@ -282,9 +274,9 @@ class Operations:
     def file(self, entry_id: str, hint: str, home: str) -> Script[Filed]:
         """File a message anew; its records say that it belongs there."""
         path = yield from self._ready(entry_id, hint, owing=False)
-        return (yield from self._file(path, home))
+        return (yield from self.file_at(path, home))
 
-    def _file(self, path: str, home: str | None) -> Script[Filed]:
+    def file_at(self, path: str, home: str | None) -> Script[Filed]:
         """Move to another directory; failing here leaves it where it is, rightly."""
         directory, name = parts(path)
         if home is None or directory == home:
@@ -335,86 +327,3 @@ class Operations:
         self._disk.rename(path, target)
         yield (self._layout.corrupt, directory)
         return target
-
-    # Finished mail
-
-    def redact(
-        self, entry_id: str, now: float, policy: RetentionPolicy
-    ) -> Script[bool]:
-        """Replace a finished message's content now; False when it is not finished."""
-        state = self._reader.located(entry_id, "", self._reader.state)
-        if not state.entry.is_final or state.entry.owed:
-            return False
-        if state.entry.redacted_at is None:
-            yield from self._redact(state, now, policy)
-        return True
-
-    def sweep(
-        self, path: str, now: float, policy: RetentionPolicy
-    ) -> Script[RetentionStep | None]:
-        """Do what is due with a finished message, else file it where it belongs."""
-        state = self._reader.state(path)
-        step = due_step(state.entry, policy, now)
-        if step is None:
-            yield from self._file(path, self._layout.home(state.entry, now, policy))
-        elif step is RetentionStep.REDACT:
-            yield from self._redact(state, now, policy)
-        else:
-            self._disk.remove(path)
-            yield (parts(path)[0],)
-        return step
-
-    def _redact(
-        self, state: State, now: float, policy: RetentionPolicy
-    ) -> Script[None]:
-        """Write the placeholder beside the message, and rename it over it."""
-        content, digest = self._digested(state)
-        standing_in = placeholder(state.entry, content, digest)
-        entry = replace(state.entry, redacted_at=now)
-        line = record_line(entry, Step(now, "redacted", f"sha256 {digest}"))
-        octets = self._with_content(state, standing_in) + line
-        source = f"{self._layout.tmp}/{entry.id}.redacted"
-        yield from self._write(source, octets)
-        try:
-            self._disk.rename(source, state.path)
-        except OSError:
-            self._forget(source)
-            raise
-        yield (parts(state.path)[0],)
-        yield from self._file(state.path, self._layout.home(entry, now, policy))
-
-    def _digested(self, state: State) -> tuple[Message, str]:
-        """The head, a stand-in for the body that knows its size, and the SHA-256."""
-        found = self._reader.content(state.path, 0)
-        digest = sha256(found.head + b"\r\n")
-        at, length = 0, state.header.body.length
-        while at < length:
-            piece = self._reader.piece(state.path, state.header, at, CHUNK)
-            if not piece:
-                raise Corrupt("the body is cut short")
-            digest.update(piece)
-            at += len(piece)
-        return Message(found.head, _Sized(length)), digest.hexdigest()
-
-    def _with_content(self, state: State, content: Message) -> bytes:
-        """Another content before the records as they are."""
-        file = self._disk.open(state.path)
-        try:
-            records = file.read_at(state.header.records, state.records.length)
-        finally:
-            file.close()
-        assert isinstance(content.body, bytes)  # noqa: S101 - a placeholder is small
-        crc = header_for(state.entry.id, 0, 0, content.body).head.crc
-        header = header_for(state.entry.id, len(content.body), crc, content.head)
-        return b"".join((header_line(header), content.body, content.head, records))
-
-
-@dataclass(frozen=True, slots=True)
-class _Sized:
-    """A body of which only the size is asked."""
-
-    size: int
-
-    async def read(self, offset: int, length: int) -> bytes:
-        """Nothing: the content is on its way out."""
-        raise StoreError("the content is being redacted")

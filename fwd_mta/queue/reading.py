@@ -209,6 +209,8 @@ def _rest(file: DiskFile, offset: int) -> bytes:
 
 
 def _section(file: DiskFile, section: Section, name: str) -> bytes:
+    if section.offset + section.length > file.size():
+        raise Corrupt(f"the file ends before its {name} does")
     return section.check(file.read_at(section.offset, section.length), name)
 
 

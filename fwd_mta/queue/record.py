@@ -3,8 +3,7 @@
 A file is a header line of fixed size, the body, the head (header section), and one
 record a line. The header line says where body and head lie and their CRC-32; a record
 line has the length and CRC-32 of its JSON. The last record that holds an entry is the
-state of the message, all of them are its timeline. Nothing here is a noun of `mail`:
-they are converted by hand, so that renaming a field there never changes a format.
+state of the message, all of them are its timeline. What is in the JSON: `shapes`.
 """
 
 import re
@@ -14,26 +13,21 @@ from zlib import crc32
 
 import msgspec
 
-from fwd_mta.mail.address import Mailbox
-from fwd_mta.mail.entry import (
-    Action,
-    Attempt,
-    Category,
-    DeliveryResult,
-    Diagnosis,
-    Notice,
-    NoticeKind,
-    Origin,
-    QueueEntry,
-    Scope,
-    Stage,
-    Standing,
-    StandingState,
-    Step,
-)
-from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient, Ret
+from fwd_mta.mail.entry import QueueEntry, Step
+from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import Corrupt, StoreError
-from fwd_mta.mail.reply import Reply
+from fwd_mta.queue.shapes import (
+    StoredEntry,
+    StoredLine,
+    StoredRecipient,
+    StoredRecord,
+    attempt_out,
+    entry_in,
+    entry_out,
+    recipient_in,
+    recipient_out,
+    step_in,
+)
 
 FORMAT = 1
 HEADER_SIZE = 192
@@ -129,124 +123,11 @@ def parse_header(line: bytes) -> Header:
     )
 
 
-# What a record holds
-
-
-class _Recipient(msgspec.Struct, frozen=True, omit_defaults=True):
-    to: tuple[str, str]
-    notify: tuple[str, ...] | None = None
-    orcpt: str | None = None
-
-
-class _Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    code: int
-    detail: str | None
-    text: str
-
-
-class _Diagnosis(msgspec.Struct, frozen=True, omit_defaults=True):
-    action: str
-    category: str
-    scope: str
-    message: str
-    code: int
-    status: str
-    rule: str
-
-
-class _Result(msgspec.Struct, frozen=True, omit_defaults=True):
-    recipient: _Recipient
-    stage: str
-    reply: _Reply | None = None
-    diagnosis: _Diagnosis | None = None
-    host: str | None = None
-    tls: str | None = None
-    in_doubt: bool = False
-    relayed: bool = False
-
-
-class _Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    started: float
-    ended: float
-    results: tuple[_Result, ...]
-    trail: tuple[str, ...] = ()
-
-
-class _Standing(msgspec.Struct, frozen=True, omit_defaults=True):
-    recipient: _Recipient
-    next: float
-    state: str = "open"
-    attempts: int = 0
-    last: _Result | None = None
-    warned: bool = False
-    in_doubt_since: float | None = None
-    possible_duplicate: bool = False
-
-
-class _Notice(msgspec.Struct, frozen=True, omit_defaults=True):
-    id: str
-    kind: str
-    recipients: tuple[_Recipient, ...]
-
-
-class _Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    sender: tuple[str, str] | None
-    recipients: tuple[_Recipient, ...] | None = None  # None: those of the standings
-    body: str | None = None
-    smtputf8: bool = False
-    ret: str | None = None
-    envid: str | None = None
-    require_tls: bool = False
-    hold_until: float | None = None
-
-
-class _Origin(msgspec.Struct, frozen=True, omit_defaults=True):
-    client: str = ""
-    hello: str = ""
-    protocol: str = ""
-    tls: str = ""
-
-
-class _Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    id: str
-    queued_at: float
-    size: int
-    envelope: _Envelope
-    standings: tuple[_Standing, ...]
-    account: str | None = None
-    origin: _Origin = _Origin()
-    message_id: str = ""
-    held: str | None = None
-    owed: tuple[_Notice, ...] = ()
-    notices: int = 0
-    cause: str | None = None
-    finished_at: float | None = None
-    redacted_at: float | None = None
-
-
-class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    at: float
-    what: str
-    note: str = ""
-    attempt: _Attempt | None = None
-    dot: tuple[_Recipient, ...] = ()
-    entry: _Entry | None = None
-
-
-class _Line(msgspec.Struct, frozen=True):
-    """A record as it is read: an entry that is not the last is not decoded."""
-
-    at: float
-    what: str
-    note: str = ""
-    attempt: _Attempt | None = None
-    dot: tuple[_Recipient, ...] = ()
-    entry: msgspec.Raw = msgspec.Raw()
-
+# Record lines
 
 _encoder = msgspec.json.Encoder()
-_lines = msgspec.json.Decoder(_Line)
-_entries = msgspec.json.Decoder(_Entry)
+_lines = msgspec.json.Decoder(StoredLine)
+_entries = msgspec.json.Decoder(StoredEntry)
 
 
 # Writing
@@ -254,112 +135,21 @@ _entries = msgspec.json.Decoder(_Entry)
 
 def record_line(entry: QueueEntry, step: Step) -> bytes:
     """One record: what happened, and the whole entry as it is from then on."""
-    attempt = _attempt_out(step.attempt) if step.attempt else None
-    return _line(_Record(step.at, step.what, step.note, attempt, (), _entry_out(entry)))
+    attempt = attempt_out(step.attempt) if step.attempt else None
+    return _line(
+        StoredRecord(step.at, step.what, step.note, attempt, (), entry_out(entry))
+    )
 
 
 def dot_line(recipients: Iterable[Recipient], at: float) -> bytes:
     """A record that a final dot is about to go out; it holds no entry."""
-    dot = tuple(_recipient_out(one) for one in recipients)
-    return _line(_Record(at, DOT_SENT, dot=dot))
+    dot = tuple(recipient_out(one) for one in recipients)
+    return _line(StoredRecord(at, DOT_SENT, dot=dot))
 
 
-def _line(record: _Record) -> bytes:
+def _line(record: StoredRecord) -> bytes:
     text = _encoder.encode(record)
     return b"%d %08x %s\n" % (len(text), crc32(text), text)
-
-
-def _recipient_out(recipient: Recipient) -> _Recipient:
-    mailbox, notify = recipient.mailbox, recipient.notify
-    return _Recipient(
-        (mailbox.local, mailbox.domain),
-        None if notify is None else tuple(one.value for one in notify),
-        recipient.orcpt,
-    )
-
-
-def _diagnosis_out(found: Diagnosis) -> _Diagnosis:
-    return _Diagnosis(
-        found.action.value,
-        found.category.value,
-        found.scope.value,
-        found.message,
-        found.code,
-        found.status,
-        found.rule,
-    )
-
-
-def _result_out(result: DeliveryResult) -> _Result:
-    reply, found = result.reply, result.diagnosis
-    return _Result(
-        _recipient_out(result.recipient),
-        result.stage.value,
-        _Reply(reply.code, reply.detail, reply.text) if reply else None,
-        _diagnosis_out(found) if found else None,
-        result.host,
-        result.tls,
-        result.in_doubt,
-        result.relayed,
-    )
-
-
-def _attempt_out(attempt: Attempt) -> _Attempt:
-    results = tuple(_result_out(one) for one in attempt.results)
-    return _Attempt(attempt.started, attempt.ended, results, attempt.trail)
-
-
-def _standing_out(standing: Standing) -> _Standing:
-    return _Standing(
-        _recipient_out(standing.recipient),
-        standing.next_attempt_at,
-        standing.state.value,
-        standing.attempts,
-        _result_out(standing.last) if standing.last else None,
-        standing.warned,
-        standing.in_doubt_since,
-        standing.possible_duplicate,
-    )
-
-
-def _envelope_out(entry: QueueEntry) -> _Envelope:
-    envelope, path = entry.envelope, entry.envelope.reverse_path
-    same = envelope.recipients == tuple(one.recipient for one in entry.standings)
-    return _Envelope(
-        (path.local, path.domain) if path else None,
-        None if same else tuple(_recipient_out(one) for one in envelope.recipients),
-        envelope.body and envelope.body.value,
-        envelope.smtputf8,
-        envelope.ret and envelope.ret.value,
-        envelope.envid,
-        envelope.require_tls,
-        envelope.hold_until,
-    )
-
-
-def _notice_out(notice: Notice) -> _Notice:
-    recipients = tuple(_recipient_out(one) for one in notice.recipients)
-    return _Notice(notice.id, notice.kind.value, recipients)
-
-
-def _entry_out(entry: QueueEntry) -> _Entry:
-    origin = entry.origin
-    return _Entry(
-        entry.id,
-        entry.queued_at,
-        entry.size,
-        _envelope_out(entry),
-        tuple(_standing_out(one) for one in entry.standings),
-        entry.account,
-        _Origin(origin.client, origin.hello, origin.protocol, origin.tls),
-        entry.message_id,
-        entry.held,
-        tuple(_notice_out(one) for one in entry.owed),
-        entry.notices,
-        entry.cause,
-        entry.finished_at,
-        entry.redacted_at,
-    )
 
 
 def message_octets(entry: QueueEntry, step: Step, head: bytes, body: bytes) -> bytes:
@@ -382,19 +172,19 @@ class Records:
     entry: QueueEntry
     length: int
     doubt: tuple[Recipient, ...] = ()
-    _lines: tuple[_Line, ...] = field(default=(), repr=False)
+    _lines: tuple[StoredLine, ...] = field(default=(), repr=False)
 
     def steps(self) -> list[Step]:
         """The timeline; raises Corrupt."""
         try:
-            return [_step_in(line) for line in self._lines]
+            return [step_in(line) for line in self._lines]
         except ValueError as error:
             raise Corrupt(f"a record holds what no version wrote: {error}") from error
 
 
 def parse_records(octets: bytes) -> Records:
     """Read all records; a last line without its end is torn, other damage Corrupt."""
-    lines: list[_Line] = []
+    lines: list[StoredLine] = []
     at = 0
     while (end := octets.find(b"\n", at)) >= 0:
         lines.append(_line_in(octets[at:end], len(lines) + 1))
@@ -403,8 +193,8 @@ def parse_records(octets: bytes) -> Records:
     if state is None:
         raise Corrupt("there is no record")
     try:
-        entry = _entry_in(_entries.decode(state))
-        doubt = tuple(_recipient_in(one) for one in _in_doubt(lines))
+        entry = entry_in(_entries.decode(state))
+        doubt = tuple(recipient_in(one) for one in _in_doubt(lines))
         waiting = frozenset(one.recipient for one in entry.open) if doubt else ()
     except (msgspec.MsgspecError, ValueError) as error:
         raise Corrupt(f"the last record does not parse: {error}") from error
@@ -412,7 +202,7 @@ def parse_records(octets: bytes) -> Records:
     return Records(entry, at, doubt, tuple(lines))
 
 
-def _line_in(line: bytes, number: int) -> _Line:
+def _line_in(line: bytes, number: int) -> StoredLine:
     match = _RECORD.match(line)
     text = line[match.end() :] if match else b""
     if match is None or len(text) != int(match[1]):
@@ -425,9 +215,9 @@ def _line_in(line: bytes, number: int) -> _Line:
         raise Corrupt(f"record {number} does not parse: {error}") from error
 
 
-def _in_doubt(lines: Sequence[_Line]) -> list[_Recipient]:
+def _in_doubt(lines: Sequence[StoredLine]) -> list[StoredRecipient]:
     """Recipients of a final dot that no later attempt speaks of."""
-    waiting: dict[_Recipient, None] = {}
+    waiting: dict[StoredRecipient, None] = {}
     for line in lines:
         waiting.update(dict.fromkeys(line.dot))
         if line.attempt and waiting:
@@ -436,111 +226,3 @@ def _in_doubt(lines: Sequence[_Line]) -> list[_Recipient]:
         elif line.what == IN_DOUBT:
             waiting.clear()
     return list(waiting)
-
-
-def _mailbox_in(pair: tuple[str, str]) -> Mailbox:
-    return Mailbox(pair[0], pair[1])
-
-
-def _recipient_in(recipient: _Recipient) -> Recipient:
-    notify = recipient.notify
-    return Recipient(
-        _mailbox_in(recipient.to),
-        None if notify is None else tuple(Notify(one) for one in notify),
-        recipient.orcpt,
-    )
-
-
-def _diagnosis_in(found: _Diagnosis) -> Diagnosis:
-    return Diagnosis(
-        Action(found.action),
-        Category(found.category),
-        Scope(found.scope),
-        found.message,
-        found.code,
-        found.status,
-        found.rule,
-    )
-
-
-def _result_in(result: _Result) -> DeliveryResult:
-    reply, found = result.reply, result.diagnosis
-    return DeliveryResult(
-        _recipient_in(result.recipient),
-        Stage(result.stage),
-        Reply(reply.code, reply.detail, reply.text) if reply else None,
-        _diagnosis_in(found) if found else None,
-        result.host,
-        result.tls,
-        result.in_doubt,
-        result.relayed,
-    )
-
-
-def _attempt_in(attempt: _Attempt) -> Attempt:
-    results = tuple(_result_in(one) for one in attempt.results)
-    return Attempt(attempt.started, attempt.ended, results, attempt.trail)
-
-
-def _step_in(line: _Line) -> Step:
-    attempt = _attempt_in(line.attempt) if line.attempt else None
-    note = line.note or ", ".join("@".join(one.to) for one in line.dot)
-    return Step(line.at, line.what, note, attempt)
-
-
-def _standing_in(standing: _Standing) -> Standing:
-    return Standing(
-        _recipient_in(standing.recipient),
-        standing.next,
-        StandingState(standing.state),
-        standing.attempts,
-        _result_in(standing.last) if standing.last else None,
-        standing.warned,
-        standing.in_doubt_since,
-        standing.possible_duplicate,
-    )
-
-
-def _envelope_in(entry: _Entry, standings: tuple[Standing, ...]) -> Envelope:
-    envelope = entry.envelope
-    recipients = (
-        tuple(one.recipient for one in standings)
-        if envelope.recipients is None
-        else tuple(_recipient_in(one) for one in envelope.recipients)
-    )
-    return Envelope(
-        _mailbox_in(envelope.sender) if envelope.sender else None,
-        recipients,
-        Body(envelope.body) if envelope.body else None,
-        envelope.smtputf8,
-        Ret(envelope.ret) if envelope.ret else None,
-        envelope.envid,
-        envelope.require_tls,
-        envelope.hold_until,
-    )
-
-
-def _notice_in(notice: _Notice) -> Notice:
-    recipients = tuple(_recipient_in(one) for one in notice.recipients)
-    return Notice(notice.id, NoticeKind(notice.kind), recipients)
-
-
-def _entry_in(entry: _Entry) -> QueueEntry:
-    standings = tuple(_standing_in(one) for one in entry.standings)
-    origin = entry.origin
-    return QueueEntry(
-        id=entry.id,
-        account=entry.account,
-        envelope=_envelope_in(entry, standings),
-        standings=standings,
-        queued_at=entry.queued_at,
-        size=entry.size,
-        origin=Origin(origin.client, origin.hello, origin.protocol, origin.tls),
-        message_id=entry.message_id,
-        held=entry.held,
-        owed=tuple(_notice_in(one) for one in entry.owed),
-        notices=entry.notices,
-        cause=entry.cause,
-        finished_at=entry.finished_at,
-        redacted_at=entry.redacted_at,
-    )

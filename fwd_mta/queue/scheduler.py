@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from fwd_mta.events import Attempted, Emit, Finished, Notified, Trouble
 from fwd_mta.interfaces import (
@@ -230,8 +231,8 @@ class _Work:
             await self._deliver(deliveries[0])
             return
         together = [Deferred.fromCoroutine(self._deliver(one)) for one in deliveries]
-        for succeeded, outcome in await DeferredList(together, consumeErrors=True):
-            if not succeeded:
+        for _, outcome in await DeferredList(together, consumeErrors=True):
+            if isinstance(outcome, Failure):
                 outcome.raiseException()
 
     async def _open(self) -> Message | None:
@@ -338,7 +339,7 @@ class _Work:
                 return
 
     async def _pause(self) -> None:
-        await deferLater(self._machine.clock, _DISK_PAUSE)  # type: ignore[arg-type]
+        await deferLater(self._machine.clock, _DISK_PAUSE)
 
     async def _pay(self) -> None:
         try:

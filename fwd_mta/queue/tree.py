@@ -7,6 +7,7 @@ from fwd_mta.events import Emit, Trouble
 from fwd_mta.interfaces import Disk, WallClock, Worker
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.queue.commit import Lane, Outcome, store_error
+from fwd_mta.queue.finished import FinishedOperations
 from fwd_mta.queue.layout import Layout
 from fwd_mta.queue.operations import Operations
 from fwd_mta.queue.reading import Reader
@@ -35,6 +36,9 @@ class Tree:
         self.layout = Layout(root)
         self.reader = Reader(disk, self.layout)
         self.operations = Operations(disk, self.layout, self.reader)
+        self.finished = FinishedOperations(
+            disk, self.layout, self.reader, self.operations
+        )
 
     def lane(self, after: Callable[[], None] = lambda: None) -> Lane:
         """A lane for scripts of this tree."""

@@ -29,7 +29,9 @@ _SAID = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _ENHANCED = re.compile(r"\s*[#(\[]?([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d)[)\]:]?\s*")
-_ENHANCED_INSIDE = re.compile(r"[#(\[]([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d)")
+_ENHANCED_INSIDE = re.compile(
+    r"(?:[#(\[]|\b[45]\d\d[ -])([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d)"
+)
 
 
 # Nothing is known of the message yet: what is refused here is our server.

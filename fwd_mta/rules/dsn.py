@@ -276,7 +276,7 @@ def _lines_about(about: _About, standing: Standing) -> Iterator[str]:
     yield from _wrapped(f"<{_visible(str(standing.recipient.mailbox))}>", 2)
     if about.kind is NoticeKind.FAILED and standing.state is StandingState.EXPIRED:
         yield from _wrapped(
-            f"It was tried {standing.attempts} times; the time allowed for it is over.",
+            f"The time allowed for it is over (tries: {standing.attempts}).",
             4,
         )
     result = standing.last

@@ -27,7 +27,9 @@ class RetrySchedule:
     def backoff(self, attempts: int) -> float:
         """Seconds to wait after that many attempts, before chance shortens it."""
         doublings = min(max(attempts - 1, 0), _DOUBLINGS)
-        return min(self.minimal_backoff_time * 2**doublings, self.maximal_backoff_time)
+        return min(
+            self.minimal_backoff_time * 2.0**doublings, self.maximal_backoff_time
+        )
 
     def expires_at(self, entry: QueueEntry) -> float:
         """The wall time of the last try."""

@@ -26,8 +26,13 @@ def before_tls(level: TlsLevel, *, offered: bool, failed_before: bool) -> Course
     return _without(level)
 
 
-def refused(level: TlsLevel) -> Course:
-    """Decide when STARTTLS was offered and then answered with anything but 220."""
+def refused(level: TlsLevel, *, permanent: bool) -> Course:
+    """Decide when STARTTLS was offered and then answered with anything but 220.
+
+    IN_CLEAR here: the other hosts first, then this one anew.
+    """
+    if level is TlsLevel.MAY and permanent:
+        return Course.IN_CLEAR
     return _without(level)
 
 

@@ -176,6 +176,15 @@ class LineTests(CommandCase):
         self.assertEqual(self.done("account", "list").out, "")
         self.assertEqual(duplicated, [1])
 
+    def test_escapes_what_the_terminal_cannot_show(self) -> None:
+        """An address in letters of the world is no error on an ASCII terminal."""
+        octets = io.BytesIO()
+        terminal = io.TextIOWrapper(octets, "ascii", write_through=True)
+        with redirect_stdout(terminal):
+            self.assertEqual(cli.main(["--version"]), 0)
+            terminal.write("ü")
+        self.assertTrue(octets.getvalue().endswith(b"\\xfc"))
+
     def test_is_no_traceback_when_interrupted(self) -> None:
         """Control-C is status 1."""
 

@@ -290,7 +290,7 @@ class DeliveryTests(AgentCase):
 
     def test_lmtp(self) -> None:
         """A mail store on a UNIX socket answers for each recipient."""
-        self.host("unix:/run/lmtp", lmtp=True)
+        self.host("unix:/run/lmtp", "bare", lmtp=True)
         destination = Destination(
             Via.LMTP, "unix:/run/lmtp", 0, TlsLevel.NONE, trusted=True
         )
@@ -731,6 +731,25 @@ class TlsTests(AgentCase):
         self.network.bend(TWO, Dead.REFUSED)
         result = self.result(destination=self._to(TlsLevel.ENCRYPT))
         self.assertFalse(result.delivered)
+
+    def test_refused_for_good(self) -> None:
+        """5yz to STARTTLS: the next exchanger first; none left: "may" goes in clear."""
+        refusal = Behaviour({Stage.STARTTLS: Reply(554, "7.3", "No TLS")})
+        host = self.host(behaviour=refusal, certificate="one.example")
+        two = self.host(TWO)
+        result = self.result(destination=self._to(TlsLevel.MAY))
+        self.assertEqual(result.host, f"two.example[{TWO}]:25")
+        two.behaviour = HOSTS["closed"]
+        self.run_for(10)
+        result = self.result(destination=self._to(TlsLevel.MAY))
+        self.assertTrue(result.delivered)
+        self.assertEqual(result.host, f"one.example[{ONE}]:25")
+        self.assertIsNone(result.tls)
+        seen = len(host.connected_at)
+        self.run_for(10)
+        result = self.result(destination=self._to(TlsLevel.ENCRYPT))
+        self.assertIs(self.said(result)[0], Action.DEFER)
+        self.assertEqual(len(host.connected_at), seen + 1)
 
     def test_failed_handshake(self) -> None:
         """A broken handshake: once more in clear, in the same attempt, "may" only."""

@@ -204,6 +204,16 @@ class TlsTests(Wired):
         self.assertTrue(self.connection.usable)
         self.assertIsNone(self.connection.tls)
 
+    def test_odd_answer(self) -> None:
+        """Only 220 begins TLS; a 250 is a host that did not understand."""
+        self.greet(b"PIPELINING", b"STARTTLS")
+        creator = ClientTlsContext().towards("host.example")
+        work = self.begin(self.connection.start_tls(creator))
+        self.said()
+        self.hear(b"250 ok\r\n")
+        self.assertEqual(self.successResultOf(work).code, 250)
+        self.assertEqual(self.said(), b"")
+
     def test_endless_handshake(self) -> None:
         """A handshake that does not go on ends in its time."""
         self.greet(b"PIPELINING", b"STARTTLS")

@@ -284,7 +284,7 @@ class TextTests(SynchronousTestCase):
         """It says that the time is over, and the last words heard."""
         known = with_standings(entry(), state=StandingState.EXPIRED)
         written = Written(known)
-        self.assertIn("It was tried 1 times; the time allowed", written.flowing)
+        self.assertIn("The time allowed for it is over (tries: 1).", written.flowing)
         self.assertIn("550 5.1.1 No", written.flowing)
 
     def test_success(self) -> None:

@@ -137,7 +137,7 @@ class RouteTests(SynchronousTestCase):
             self.assertEqual(route(Mailbox("u", domain), table).next_hop, hop, domain)
 
     def test_mx_passes_a_relayhost(self) -> None:
-        """The entry "mx" means the usual look-up; DNS is not trusted as operators are."""
+        """The entry "mx" is the usual look-up; DNS is not trusted as operators are."""
         relay = Destination(Via.HOST, "relay.example", trusted=True)
         table = RoutingTable(relay, {".lists.example": parse_transport("mx")})
         found = route(Mailbox("a", "x.lists.example"), table)

@@ -42,10 +42,17 @@ class SecurityTests(SynchronousTestCase):
         self.assertIs(security.failed(TlsLevel.SECURE), Course.NEXT_HOST)
 
     def test_refused_starttls(self) -> None:
-        """STARTTLS offered and then refused matters above "may" only."""
-        self.assertIs(security.refused(TlsLevel.MAY), Course.PROCEED)
-        self.assertIs(security.refused(TlsLevel.ENCRYPT), Course.NEXT_HOST)
-        self.assertIs(security.refused(TlsLevel.SECURE), Course.NEXT_HOST)
+        """STARTTLS offered, then refused: 5yz sends on, "may" ends in clear."""
+        for level, permanent, course in (
+            (TlsLevel.MAY, False, Course.PROCEED),
+            (TlsLevel.MAY, True, Course.IN_CLEAR),
+            (TlsLevel.ENCRYPT, False, Course.NEXT_HOST),
+            (TlsLevel.ENCRYPT, True, Course.NEXT_HOST),
+            (TlsLevel.SECURE, False, Course.NEXT_HOST),
+            (TlsLevel.SECURE, True, Course.NEXT_HOST),
+        ):
+            said = security.refused(level, permanent=permanent)
+            self.assertIs(said, course, (level, permanent))
 
     def test_certificates(self) -> None:
         """Only "secure" cares whose certificate it is."""

@@ -223,6 +223,7 @@ class OperatorTests(SynchronousTestCase):
 
 NAMES = ("a@example.net", "b@example.net", "c@example.net")
 KINDS = (DELIVERED, DEFERRED, REFUSED, replace(DEFERRED, in_doubt=True))
+Steps = list[tuple[list[tuple[str, DeliveryResult]], float, float]]
 STEPS = st.lists(
     st.tuples(
         st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(KINDS)), max_size=3),
@@ -238,12 +239,12 @@ class PropertyTests(SynchronousTestCase):
 
     @settings(max_examples=200, deadline=None, derandomize=True)
     @given(STEPS)
-    def test_no_recipient_is_lost_and_none_goes_back(self, steps: list[object]) -> None:
+    def test_no_recipient_is_lost_and_none_goes_back(self, steps: Steps) -> None:
         """No recipient vanishes, no final state changes, one notice per cause."""
         now = T0
         state = entry(*NAMES)
         told: list[tuple[NoticeKind, Recipient]] = []
-        for results, wait, jitter in steps:  # type: ignore[misc,attr-defined]
+        for results, wait, jitter in steps:
             now += wait
             made = attempt(*(about(name, kind) for name, kind in results))
             after = settle(state, made, SCHEDULE, now, jitter)

@@ -1,0 +1,118 @@
+"""The operations on finished mail as scripts: redact, purge, file for the next step."""
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from zlib import crc32
+
+from fwd_mta.interfaces import Disk
+from fwd_mta.mail.entry import Step
+from fwd_mta.mail.errors import Corrupt, StoreError
+from fwd_mta.mail.message import Message
+from fwd_mta.queue.commit import Script
+from fwd_mta.queue.layout import Layout, parts
+from fwd_mta.queue.operations import Operations
+from fwd_mta.queue.reading import CHUNK, Reader, State
+from fwd_mta.queue.record import header_for, header_line, record_line
+from fwd_mta.rules.retention import (
+    RetentionPolicy,
+    RetentionStep,
+    due_step,
+    placeholder,
+)
+
+
+class FinishedOperations:
+    """What happens to a message after its end; docs/crashes.md, redact and purge."""
+
+    def __init__(
+        self, disk: Disk, layout: Layout, reader: Reader, operations: Operations
+    ) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._reader = reader
+        self._operations = operations
+
+    def redact(
+        self, entry_id: str, now: float, policy: RetentionPolicy
+    ) -> Script[bool]:
+        """Replace a finished message's content now; False when it is not finished."""
+        state = self._reader.located(entry_id, "", self._reader.state)
+        if not state.entry.is_final or state.entry.owed:
+            return False
+        if state.entry.redacted_at is None:
+            yield from self._redact(state, now, policy)
+        return True
+
+    def sweep(
+        self, path: str, now: float, policy: RetentionPolicy
+    ) -> Script[RetentionStep | None]:
+        """Do what is due with a finished message, else file it where it belongs."""
+        state = self._reader.state(path)
+        step = due_step(state.entry, policy, now)
+        if step is None:
+            yield from self._operations.file_at(
+                path, self._layout.home(state.entry, now, policy)
+            )
+        elif step is RetentionStep.REDACT:
+            yield from self._redact(state, now, policy)
+        else:
+            self._disk.remove(path)
+            yield (parts(path)[0],)
+        return step
+
+    def _redact(
+        self, state: State, now: float, policy: RetentionPolicy
+    ) -> Script[None]:
+        """Write the placeholder beside the message, and rename it over it."""
+        content, digest = self._digested(state)
+        standing_in = placeholder(state.entry, content, digest)
+        entry = replace(state.entry, redacted_at=now)
+        line = record_line(entry, Step(now, "redacted", f"sha256 {digest}"))
+        octets = self._with_content(state, standing_in) + line
+        source = f"{self._layout.tmp}/{entry.id}.redacted"
+        yield from self._operations.write(source, octets)
+        try:
+            self._disk.rename(source, state.path)
+        except OSError:
+            self._operations.forget(source)
+            raise
+        yield (parts(state.path)[0],)
+        yield from self._operations.file_at(
+            state.path, self._layout.home(entry, now, policy)
+        )
+
+    def _digested(self, state: State) -> tuple[Message, str]:
+        """The head, a stand-in for the body that knows its size, and the SHA-256."""
+        found = self._reader.content(state.path, 0)
+        digest = sha256(found.head + b"\r\n")
+        at, length = 0, state.header.body.length
+        while at < length:
+            piece = self._reader.piece(state.path, state.header, at, CHUNK)
+            if not piece:
+                raise Corrupt("the body is cut short")
+            digest.update(piece)
+            at += len(piece)
+        return Message(found.head, _Sized(length)), digest.hexdigest()
+
+    def _with_content(self, state: State, content: Message) -> bytes:
+        """Another content before the records as they are."""
+        file = self._disk.open(state.path)
+        try:
+            records = file.read_at(state.header.records, state.records.length)
+        finally:
+            file.close()
+        assert isinstance(content.body, bytes)  # noqa: S101 - a placeholder is small
+        crc = crc32(content.body)
+        header = header_for(state.entry.id, len(content.body), crc, content.head)
+        return b"".join((header_line(header), content.body, content.head, records))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """A body of which only the size is asked."""
+
+    size: int
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Nothing: the content is on its way out."""
+        raise StoreError("the content is being redacted")
