@@ -147,7 +147,7 @@ class MailService(Service):
         self._reactor.callWhenRunning(self._begin)
 
     def _compose(self) -> Server:
-        reactor = self._reactor
+        reactor, dns = self._reactor, self._configuration.dns
         network = ReactorNetwork(reactor, os.environ)
         seams = Seams(
             clock=reactor,
@@ -156,7 +156,7 @@ class MailService(Service):
             disk=SystemDisk(),
             network=network,
             resolver=DnsResolver(
-                network, reactor, self._configuration.dns.nameservers or None
+                network, reactor, dns.nameservers or None, trust_ad=dns.trust_ad
             ),
             storage=self._storage,
             hashing=self._hashing,

@@ -8,10 +8,9 @@ anything acts on it; a record that the disk refuses is tried again, the delivery
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 
 from fwd_mta.events import Attempted, Emit, Finished, Notified, Trouble
 from fwd_mta.interfaces import (
@@ -231,9 +230,8 @@ class _Work:
             await self._deliver(deliveries[0])
             return
         together = [Deferred.fromCoroutine(self._deliver(one)) for one in deliveries]
-        for _, outcome in await DeferredList(together, consumeErrors=True):
-            if isinstance(outcome, Failure):
-                outcome.raiseException()
+        for one in together:
+            await one
 
     async def _open(self) -> Message | None:
         """The content; an entry whose content is gone or damaged is left to the store.
