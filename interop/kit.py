@@ -73,6 +73,15 @@ def wait_for(
     return answer
 
 
+def greets(address: str, port: int) -> bool:
+    """Whether a server on that port greets in clear, as SMTP servers do."""
+    try:
+        with socket.create_connection((address, port), timeout=2) as connection:
+            return connection.recv(4) in {b"220 ", b"220-"}
+    except OSError:
+        return False
+
+
 def is_listening(address: str, port: int) -> bool:
     """Whether a connection to that port is taken."""
     try:

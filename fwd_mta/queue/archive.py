@@ -75,8 +75,6 @@ class Archive:
         )
 
     async def _failed(self, path: str, error: Exception) -> None:
-        if isinstance(error, Gone):
-            return
         if isinstance(error, Corrupt) or not is_entry_id(parts(path)[1]):
             await self._tree.set_aside(path, error, self.lane)
         else:

@@ -26,13 +26,14 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Gone(StoreError):
-    """What was to be read or written is not there."""
+    """A message is not in the queue, wherever one looks."""
+
+    def __init__(self, entry_id: str) -> None:
+        super().__init__(f"message {entry_id} is not in the queue")
 
 
 def store_error(error: Exception) -> Exception:
     """What went wrong, as the callers of a store know it."""
-    if isinstance(error, FileNotFoundError):
-        return Gone(f"the disk says: {error}")
     if isinstance(error, OSError):
         kind = NoSpace if error.errno in _FULL else StoreError
         return kind(f"the disk says: {error}")
@@ -91,6 +92,8 @@ def _sync(disk: Disk, runs: Sequence[_Run]) -> dict[Wanted, OSError]:
                 disk.sync_directory(one)
             else:
                 one.sync()
+        except FileNotFoundError:
+            continue  # a directory that went when its last name had left it
         except OSError as error:
             errors[one] = error
     return errors

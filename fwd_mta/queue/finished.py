@@ -47,7 +47,10 @@ class FinishedOperations:
         self, path: str, now: float, policy: RetentionPolicy
     ) -> Script[RetentionStep | None]:
         """Do what is due with a finished message, else file it where it belongs."""
-        state = self._reader.state(path)
+        try:
+            state = self._reader.state(path)
+        except FileNotFoundError:
+            return None  # it was listed before it moved on
         step = due_step(state.entry, policy, now)
         if step is None:
             yield from self._operations.file_at(

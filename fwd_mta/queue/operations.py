@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from fwd_mta.interfaces import Disk, DiskFile
 from fwd_mta.mail.entry import QueueEntry, Step
-from fwd_mta.queue.commit import Script
+from fwd_mta.queue.commit import Gone, Script
 from fwd_mta.queue.layout import Layout, parts
 from fwd_mta.queue.reading import CHUNK, Reader
 from fwd_mta.queue.record import (
@@ -225,7 +225,7 @@ class Operations:
         """The file's path, mended if need be, in incoming if it owes."""
         path = self._reader.find(entry_id, hint)
         if path is None:
-            raise FileNotFoundError(errno.ENOENT, f"message {entry_id} is gone")
+            raise Gone(entry_id)
         if entry_id in self._spoilt:
             yield from self._mend(entry_id, path)
         directory = parts(path)[0]

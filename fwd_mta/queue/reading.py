@@ -11,6 +11,7 @@ from zlib import crc32
 from fwd_mta.interfaces import Disk, DiskFile
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Step
 from fwd_mta.mail.errors import Corrupt, StoreError
+from fwd_mta.queue.commit import Gone
 from fwd_mta.queue.layout import Layout, hour_end, minute_start, parts
 from fwd_mta.queue.record import (
     HEADER_SIZE,
@@ -135,7 +136,7 @@ class Reader:
         return None
 
     def located(self, entry_id: str, hint: str, read: Callable[[str], T]) -> T:
-        """Read at the hint, or where it is found when it moved; FileNotFoundError."""
+        """Read at the hint, or where it is found when it moved; raises Gone."""
         for path in (hint, None):
             found = path or self.find(entry_id)
             if not found:
@@ -144,7 +145,7 @@ class Reader:
                 return read(found)
             except FileNotFoundError:
                 continue
-        raise FileNotFoundError(f"message {entry_id} is not in the queue")
+        raise Gone(entry_id)
 
     def _directories(self) -> Iterator[str]:
         yield self._layout.incoming
@@ -198,7 +199,7 @@ class Reader:
         """All that happened to a message; empty if it is not known."""
         try:
             state = self.located(entry_id, "", self.state)
-        except FileNotFoundError:
+        except Gone:
             return []
         return state.records.steps()
 

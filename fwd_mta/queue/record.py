@@ -220,9 +220,8 @@ def _in_doubt(lines: Sequence[StoredLine]) -> list[StoredRecipient]:
     waiting: dict[StoredRecipient, None] = {}
     for line in lines:
         waiting.update(dict.fromkeys(line.dot))
-        if line.attempt and waiting:
-            for result in line.attempt.results:
-                waiting.pop(result.recipient, None)
-        elif line.what == IN_DOUBT:
+        if line.what == IN_DOUBT:
             waiting.clear()
+        for result in line.attempt.results if line.attempt else ():
+            waiting.pop(result.recipient, None)
     return list(waiting)

@@ -28,7 +28,7 @@ from fwd_mta.rules import settlement
 from fwd_mta.world.disk import Crash, Died, MemoryDisk
 from fwd_mta.world.machine import InlineWorker, SeededEntropy, VirtualWall
 from tests.builders import DEFERRED, attempt, entry, recipient
-from tests.contracts.test_queue_store import (
+from tests.queue.stores import (
     BODY,
     HEAD,
     MESSAGE,

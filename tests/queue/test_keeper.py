@@ -12,7 +12,7 @@ from fwd_mta.interfaces import Swept
 from fwd_mta.queue.keeper import Keeper
 from fwd_mta.queue.memory import MemoryStore
 from fwd_mta.world.machine import VirtualWall
-from tests.contracts.test_queue_store import POLICY
+from tests.queue.stores import POLICY
 
 
 class SlowStore(MemoryStore):

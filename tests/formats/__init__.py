@@ -1,0 +1,1 @@
+"""Stores written by released versions: every later version reads them."""
