@@ -38,7 +38,7 @@ _TLS_SERVICES = frozenset({Service.SUBMISSIONS, Service.SUBMISSION})
 class Seams:
     """What a server needs of the machine and the world.
 
-    `read_file` gives the accounts, certificates and passwords that settings name;
+    `owner` goes into the lock file; `read_file` gives the accounts, certificates and passwords that settings name;
     `storage` and `hashing` are threads of their own, so that neither waits for the
     other.
     """
@@ -53,6 +53,7 @@ class Seams:
     hashing: Worker
     emit: Emit
     read_file: Callable[[str], bytes]
+    owner: str = ""
 
 
 class Server:
@@ -77,6 +78,7 @@ class Server:
             seams.wall,
             seams.clock,
             seams.emit,
+            seams.owner,
         )
         self.accounts = FileAccounts(self._accounts_file, seams.hashing, seams.entropy)
         self.intake = self._make_intake()

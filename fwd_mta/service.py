@@ -22,7 +22,7 @@ from fwd_mta.config import ConfigError, Configuration
 from fwd_mta.events import Trouble
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock, make_monotonic
-from fwd_mta.net.disk import SystemDisk
+from fwd_mta.net.disk import SystemDisk, lock_text
 from fwd_mta.net.log import EventLog
 from fwd_mta.net.network import ReactorNetwork
 from fwd_mta.net.notify import READY, RELOADING, STOPPING, sd_notify
@@ -35,7 +35,7 @@ from fwd_mta.world.demo import Demo
 
 T = TypeVar("T")
 
-STORAGE_THREADS = 1
+STORAGE_THREADS = 2
 HASHING_THREADS = 2
 
 
@@ -148,7 +148,7 @@ class MailService(Service):
 
     def _compose(self) -> Server:
         reactor, dns = self._reactor, self._configuration.dns
-        network = ReactorNetwork(reactor, os.environ)
+        network = ReactorNetwork(reactor)
         seams = Seams(
             clock=reactor,
             wall=SystemClock(),
@@ -162,6 +162,7 @@ class MailService(Service):
             hashing=self._hashing,
             emit=self.emit,
             read_file=read_file,
+            owner=lock_text(),
         )
         return Server(
             self._configuration,

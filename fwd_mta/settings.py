@@ -47,6 +47,7 @@ def store_of(
     wall: WallClock,
     clock: IReactorTime,
     emit: Emit,
+    owner: str = "",
 ) -> FileStore:
     """The queue of a state_dir."""
     retention = configuration.retention
@@ -60,6 +61,7 @@ def store_of(
         minimum_free_space=configuration.queue.minimum_free_space,
         message_size_limit=configuration.submission.message_size_limit,
         emit=emit,
+        owner=owner,
     )
 
 

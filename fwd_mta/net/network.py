@@ -17,6 +17,8 @@ from twisted.internet.endpoints import (
     TCP6ServerEndpoint,
     UNIXClientEndpoint,
     UNIXServerEndpoint,
+    quoteStringArgument,
+    serverFromString,
 )
 from twisted.internet.error import CannotListenError, InvalidAddressError
 from twisted.internet.interfaces import (
@@ -89,7 +91,11 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 class ReactorNetwork(Network):
-    """Sockets on a reactor; `environment` is where systemd names its sockets."""
+    """Sockets on a reactor.
+
+    `environment` is where systemd names its sockets; None: the process's own, which
+    Twisted has read already.
+    """
 
     def __init__(
         self,
@@ -97,6 +103,7 @@ class ReactorNetwork(Network):
         environment: MutableMapping[str, str] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._by_twisted = environment is None
         passed = ListenFDs.fromEnvironment({} if environment is None else environment)
         self._passed = passed.inheritedNamedDescriptors()
 
@@ -156,6 +163,8 @@ class ReactorNetwork(Network):
 
     def _adopted(self, name: str) -> IStreamServerEndpoint:
         descriptor = self._passed.pop(name, None)
+        if descriptor is None and self._by_twisted:
+            descriptor = _taken_by_twisted(self._reactor, name)
         if descriptor is None:
             names = ", ".join(sorted(self._passed)) or "none"
             fault = OSError(
@@ -179,6 +188,20 @@ class ReactorNetwork(Network):
         assert protocol.transport is not None  # noqa: S101 - listenUDP has set it
         protocol.transport.connect(host, port)
         return opened
+
+
+def _taken_by_twisted(reactor: Reactor, name: str) -> int | None:
+    """The descriptor that systemd passed under a name, asked of Twisted's own parser.
+
+    Twisted takes LISTEN_PID and LISTEN_FDS out of the environment when its endpoints
+    are imported, so nobody else can read them. The family is not known yet: any does.
+    """
+    quoted = quoteStringArgument(name)
+    try:
+        endpoint = serverFromString(reactor, f"systemd:domain=INET:name={quoted}")
+    except KeyError:
+        return None
+    return int(endpoint.fileno)
 
 
 def _without_delay(protocol: IProtocol) -> IProtocol:

@@ -10,12 +10,13 @@ from fwd_mta.queue.commit import seen_to
 from fwd_mta.queue.spool import FileSpool
 from fwd_mta.queue.tree import Tree
 
-_EVERY = 5.0
+_EVERY = 60.0
+_STALE = 5.0
 _SPARE_INODES = 1000
 
 
 class Room:
-    """Looks at the file system every few seconds, off the reactor thread."""
+    """Looks at the file system off the reactor thread: often while it is asked."""
 
     def __init__(
         self, tree: Tree, clock: IReactorTime, reserve: int, size_limit: int
@@ -25,12 +26,14 @@ class Room:
         self._reserve = reserve
         self._space: Space | None = None
         self._spools: set[FileSpool] = set()
+        self._clock = clock
+        self._looked_at = 0.0
         self._loop = LoopingCall(self._look_later)
         self._loop.clock = clock
         self._was_enough = True
 
     async def start(self) -> None:
-        """Look now, and then every few seconds."""
+        """Look now, and then every minute even when nobody asks."""
         await self.look()
         seen_to(self._loop.start(_EVERY, now=False))
 
@@ -45,6 +48,7 @@ class Room:
     async def look(self) -> None:
         """Ask the file system; what cannot be asked has no room."""
         tree = self._tree
+        self._looked_at = self._clock.seconds()
         try:
             self._space = await tree.job(lambda: tree.disk.space(tree.layout.queue))
         except StoreError as error:
@@ -69,7 +73,13 @@ class Room:
         )
 
     def has(self, octets: int) -> bool:
-        """Whether a message of that size fits, with all that is being received."""
+        """Whether a message of that size fits, with all that is being received.
+
+        Answers by the last look; a stale one is renewed for the next who asks.
+        """
+        if self._loop.running and self._clock.seconds() >= self._looked_at + _STALE:
+            self._looked_at = self._clock.seconds()
+            seen_to(self._look_later())
         if self._space is None:
             return False
         receiving = sum(spool.taken for spool in self._spools)

@@ -2,8 +2,6 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -11,6 +9,7 @@ from typing_extensions import override
 from fwd_mta.inbound.content import BACKLOG_LIMIT, Content
 from fwd_mta.mail.message import Message
 from tests.inbound.bench import ScriptedSpool
+from tests.properties import given, settings, st
 
 HEAD = b"From: a@b.example\r\nSubject: x\r\n"
 

@@ -7,8 +7,6 @@ D8) each have a test named for them; D1, D4 and D5 also have dialogues.
 from ipaddress import ip_network
 from itertools import pairwise
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.mail.smtp import ESMTP, SMTPFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,6 +18,7 @@ from fwd_mta.mail.errors import LookUpFailed, NoSpace, StoreError
 from fwd_mta.mail.session import Service
 from fwd_mta.rules.submission import SubmissionPolicy
 from tests.inbound.bench import HOSTNAME, SECRET, Bench, Wire, plain
+from tests.properties import given, settings, st
 from tests.smtp.test_data import SEPARATORS
 
 MAIL = ("MAIL FROM:<ann@example.com>", "RCPT TO:<bob@example.net>", "DATA")

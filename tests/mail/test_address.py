@@ -2,12 +2,11 @@
 
 import time
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.address import Mailbox, excerpt, parse_mailbox, parse_path
 from fwd_mta.mail.errors import SyntaxFault
+from tests.properties import given, settings, st
 
 BOUNDED = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 

@@ -3,8 +3,6 @@
 import time
 from email.header import decode_header, make_header
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.address import Mailbox
@@ -19,6 +17,7 @@ from fwd_mta.mail.header import (
     join,
     make_field,
 )
+from tests.properties import given, settings, st
 
 BOUNDED = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 

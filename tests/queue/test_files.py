@@ -406,6 +406,7 @@ class ShortageTests(FileStoreCase, SynchronousTestCase):
             self.assertIs(self.store.has_room(0), answer)
         self.disk.left = Space(need, 1000)
         self.clock.advance(5)
+        self.assertTrue(self.store.has_room(0))
         spool = self.store.spool()
         spool.write(b"12345")
         self.assertFalse(self.store.has_room(0))

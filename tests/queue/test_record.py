@@ -4,8 +4,6 @@ from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -51,6 +49,7 @@ from tests.builders import (
     entry,
     recipient,
 )
+from tests.properties import HealthCheck, given, settings, st
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 TIMES = st.floats(0, 4e9, allow_nan=False)

@@ -5,8 +5,6 @@ from base64 import b64encode
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.errors import SyntaxFault
@@ -18,6 +16,7 @@ from fwd_mta.rules.encoding import (
     longest_line,
     quoted_printable,
 )
+from tests.properties import given, settings, st
 
 BOUNDED = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.entry import (
@@ -38,6 +36,7 @@ from tests.builders import (
     mailbox,
     recipient,
 )
+from tests.properties import given, settings, st
 
 SCHEDULE = RetrySchedule()
 HOUR = 3600.0

@@ -3,11 +3,10 @@
 import re
 from itertools import pairwise
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.smtp.data import DataReader, DotEncoder
+from tests.properties import given, settings, st
 
 LIMIT = 1000
 END = b"\r\n.\r\n"

@@ -1,12 +1,11 @@
 """Tests of how replies are written and read."""
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.mail.reply import Reply
 from fwd_mta.smtp.replies import ReplyReader, write
+from tests.properties import given, st
 
 
 class WriteTests(SynchronousTestCase):
