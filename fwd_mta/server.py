@@ -38,9 +38,9 @@ _TLS_SERVICES = frozenset({Service.SUBMISSIONS, Service.SUBMISSION})
 class Seams:
     """What a server needs of the machine and the world.
 
-    `owner` goes into the lock file; `read_file` gives the accounts, certificates and passwords that settings name;
+    `read_file` gives the accounts, certificates and passwords that settings name;
     `storage` and `hashing` are threads of their own, so that neither waits for the
-    other.
+    other; `owner` goes into the lock file.
     """
 
     clock: IReactorTime
