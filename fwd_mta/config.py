@@ -48,6 +48,7 @@ from fwd_mta.mail.route import TlsLevel, TlsMode
 from fwd_mta.mail.session import Service
 from fwd_mta.net.tls import server_context
 from fwd_mta.rules.classification import RuleTable
+from fwd_mta.rules.signing import signing_key
 from fwd_mta.tables import (
     ConfigError,
     Key,
@@ -252,6 +253,7 @@ class Dkim:
     domain: str = needed(DOMAIN, 'say for whom, as in domain = "example.com"')
     selector: str = needed(DOMAIN, 'say which key, as in selector = "fwd1"')
     private_key: str = needed(PATH, "name the file of the private key")
+    lifetime: float = key(duration(), "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +300,7 @@ class Configuration:
     delivery: Outgoing = group(Outgoing)
     dns: Dns = group(Dns)
     scan: Scan = group(Scan)
-    dkim: tuple[Dkim, ...] = groups(Dkim, later=True)
+    dkim: tuple[Dkim, ...] = groups(Dkim)
     metrics: Metrics = group(Metrics)
     help: Help = group(Help)
     processes: Processes = group(Processes)
@@ -425,7 +427,13 @@ def rule_table() -> RuleTable:
 
 def check(configuration: Configuration) -> list[str]:
     """Look at the files that the configuration names; gives a line for each trouble."""
-    judges = (_check_tls, _check_accounts, _check_relayhost, _check_state_dir)
+    judges = (
+        _check_tls,
+        _check_accounts,
+        _check_relayhost,
+        _check_dkim,
+        _check_state_dir,
+    )
     return [line for judge in judges for line in judge(configuration)]
 
 
@@ -473,6 +481,17 @@ def _check_relayhost(configuration: Configuration) -> Iterator[str]:
     else:
         if not password.isprintable() or not password:
             yield f"{SECRET_KEY}: {path} holds no password; write it on one line"
+
+
+def _check_dkim(configuration: Configuration) -> Iterator[str]:
+    for number, one in enumerate(configuration.dkim, start=1):
+        name = f"dkim[{number}].private_key: {one.private_key}"
+        try:
+            signing_key(one.domain, one.selector, Path(one.private_key).read_bytes())
+        except OSError as error:
+            yield f"{name} cannot be read: {error.strerror}"
+        except ValueError as error:
+            yield f"{name}: {error}"
 
 
 def _check_state_dir(configuration: Configuration) -> Iterator[str]:

@@ -131,6 +131,7 @@ class Server:
             seams.entropy,
             seams.emit,
             trace_client=configuration.submission.trace_client,
+            keys=settings.signing_keys_of(configuration, seams.read_file),
         )
 
     def _make_agent(self, rules: RuleTable, trust: ClientTlsContext) -> Agent:
@@ -272,6 +273,7 @@ class Server:
         _check_same_ports(self.configuration, fresh)
         context = self._context(fresh) if self._tls is not None else None
         routing = settings.routing_of(fresh, self._seams.read_file)
+        keys = settings.signing_keys_of(fresh, self._seams.read_file)
         old, self.configuration = self.configuration, fresh
         try:
             accounts = await self.accounts.read()
@@ -283,6 +285,7 @@ class Server:
             self._tls.context = context
         self._use(fresh)
         self.scheduler.table = routing
+        self.intake.keys = keys
 
     def _use(self, fresh: Configuration) -> None:
         self.intake.policy = settings.policy_of(fresh)

@@ -18,6 +18,7 @@ from fwd_mta.queue.scheduler import NoticeStyle
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
+from fwd_mta.rules.signing import SigningKey, signing_key
 from fwd_mta.rules.submission import SubmissionPolicy
 
 _SUBMISSIONS_PORT = 465
@@ -131,6 +132,22 @@ def agent_of(configuration: Configuration) -> AgentSettings:
         timeouts=Timeouts(**timeouts),
         pool=PoolSettings(per_host=delivery.destination_concurrency_limit),
     )
+
+
+def signing_keys_of(
+    configuration: Configuration, read_file: Callable[[str], bytes]
+) -> tuple[SigningKey, ...]:
+    """The keys that sign for our domains; raises CannotServeError."""
+    keys = []
+    for one in configuration.dkim:
+        try:
+            pem = read_file(one.private_key)
+            keys.append(signing_key(one.domain, one.selector, pem, one.lifetime))
+        except (OSError, ValueError) as error:
+            raise CannotServeError(
+                f"dkim of {one.domain}: {one.private_key}: {error}"
+            ) from error
+    return tuple(keys)
 
 
 def _own_addresses(configuration: Configuration) -> Iterator[str]:

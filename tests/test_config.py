@@ -102,6 +102,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "dkim[].domain": ('"example.com"', '"*"'),
     "dkim[].selector": ('"fwd1"', '"fwd 1"'),
     "dkim[].private_key": ('"/dkim.pem"', "1"),
+    "dkim[].lifetime": ('"30d"', '"later"'),
     "metrics.address": ('"127.0.0.1:9464"', '":9464"'),
     "help.url": ('"https://example.com/help"', '"help"'),
     "help.contact": ('"postmaster@example.com"', "1"),
@@ -129,6 +130,7 @@ BESIDE: dict[str, str] = {
     "dkim[].domain": 'selector = "a"\nprivate_key = "/b"',
     "dkim[].selector": 'domain = "example.com"\nprivate_key = "/b"',
     "dkim[].private_key": 'domain = "example.com"\nselector = "a"',
+    "dkim[].lifetime": ('domain = "example.com"\nselector = "a"\nprivate_key = "/b"'),
 }
 
 
@@ -417,6 +419,19 @@ class FileTests(SynchronousTestCase):
         found = config.check(parse(f'{HOST}[accounts]\nfile = "{path}"', path))
         self.assertIn("accounts.file", found[-1])
         self.assertIn("full address", found[-1])
+
+    def test_checks_the_signing_keys(self) -> None:
+        """A key that is not there, or is none, is named with its [[dkim]]."""
+        path = self.write("key.pem", "-----BEGIN NONSENSE-----")
+        text = HOST + "".join(
+            f'[[dkim]]\ndomain = "a.example"\nselector = "s"\nprivate_key = "{name}"\n'
+            for name in (path, f"{path}.gone")
+        )
+        found = [line for line in config.check(parse(text, path)) if "dkim" in line]
+        self.assertIn("dkim[1].private_key", found[0])
+        self.assertIn("no private key in PEM form", found[0])
+        self.assertIn("dkim[2].private_key", found[1])
+        self.assertIn("cannot be read", found[1])
 
     def test_checks_the_length_of_the_state_dir(self) -> None:
         """A path that leaves no room for a socket's name is found before the start."""

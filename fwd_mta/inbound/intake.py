@@ -4,7 +4,7 @@ Doorway: `Intake.accept`. Whatever breaks in here is our fault and is answered 4
 the 250 is given only after the store said that the message is durable (P1).
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -30,15 +30,16 @@ from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service, Session
 from fwd_mta.rules.encoding import encode_header, fit
 from fwd_mta.rules.identity import entry_id
+from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
 from fwd_mta.rules.stamping import message_id_of, stamp
 from fwd_mta.rules.submission import SubmissionPolicy, refusal, with_help
 
 _INLINE = 64 * 1024  # a larger body is mended on the worker
-_PIECE = 1024 * 1024
+_PIECE = 128 * 1024
 
 
 class Intake:
-    """Takes messages into the queue. `policy` may be replaced at a reload."""
+    """Takes messages into the queue; a reload may replace what is public here."""
 
     def __init__(
         self,
@@ -52,10 +53,12 @@ class Intake:
         emit: Emit,
         *,
         trace_client: bool = False,
+        keys: Sequence[SigningKey] = (),
     ) -> None:
         self.policy = policy
         self.scanners = scanners
         self.trace_client = trace_client
+        self.keys = keys
         self._writer = writer
         self._hostname = hostname
         self._wall = wall
@@ -114,7 +117,7 @@ class Intake:
             now=now,
             trace_client=self.trace_client,
         )
-        message = replace(message, head=head)
+        message = await self._signed(replace(message, head=head), now)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         entry = _entry(name, now, session, meant, message)
         event = _accepted(entry, session)
@@ -123,6 +126,16 @@ class Intake:
         with suppress(Exception):
             self._emit(event)
         return Reply(250, "0.0", f"Ok: queued as {name}")
+
+    async def _signed(self, message: Message, now: float) -> Message:
+        """The message with a signature of each key of its author's domain."""
+        keys = keys_for(message.head, self.keys)
+        if not keys:
+            return message
+        state = BodyHash()
+        async for piece in pieces(message):
+            state.update(piece)
+        return replace(message, head=signed(message.head, state.digest(), keys, now))
 
     async def _fitted(
         self,
@@ -201,11 +214,14 @@ def _ascii_head(head: bytes, envelope: Envelope) -> bytes | Reply:
     return head
 
 
+async def pieces(message: Message) -> AsyncIterator[bytes]:
+    """The body in blocks, each small enough to look at between two events."""
+    for at in range(0, message.body_size, _PIECE):
+        yield await message.read(at, _PIECE)
+
+
 async def _whole(message: Message) -> bytes:
-    pieces = [
-        await message.read(at, _PIECE) for at in range(0, message.body_size, _PIECE)
-    ]
-    return b"".join(pieces)
+    return b"".join([piece async for piece in pieces(message)])
 
 
 def _verdict(report: ScanReport) -> Reply:
