@@ -6,7 +6,6 @@ contract tests. Timers run on Twisted's `IReactorTime`; dates on `WallClock`.
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -18,6 +17,7 @@ from fwd_mta.mail.entry import Attempt, EntryFilter, QueueEntry, Step
 from fwd_mta.mail.envelope import Envelope, Recipient
 from fwd_mta.mail.message import Body, Message
 from fwd_mta.mail.route import CannotSay, Destination, Exchanger, Found, NoSuchName
+from fwd_mta.mail.scan import ScanReport
 from fwd_mta.mail.session import Session
 
 T = TypeVar("T")
@@ -199,31 +199,17 @@ class Accounts(Protocol):
         """
 
 
-class Verdict(StrEnum):
-    """What a scanner thinks."""
-
-    ACCEPT = "accept"
-    REJECT = "reject"
-    DEFER = "defer"
-
-
-@dataclass(frozen=True, slots=True)
-class ScanReport:
-    """One scanner's answer; `reason` is for the sender, `seconds` what it took."""
-
-    scanner: str
-    verdict: Verdict
-    reason: str = ""
-    seconds: float = 0.0
-
-
 class Scanner(Protocol):
-    """Looks at a message before it is queued."""
+    """Looks at a message before it is queued; `name` is what reports call it."""
+
+    @property
+    def name(self) -> str:
+        """One word."""
 
     def scan(
         self, session: Session, envelope: Envelope, message: Message
     ) -> Awaitable[ScanReport]:
-        """Report; a scanner that cannot say reports DEFER, it does not raise."""
+        """Report; may be cancelled, and then leaves nothing open."""
 
 
 # The queue

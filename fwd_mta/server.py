@@ -18,6 +18,7 @@ from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.config import Configuration, Listener
 from fwd_mta.events import Emit, Lifecycle, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
+from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.clients import Clients
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.protocol import SubmissionFactory
@@ -81,6 +82,7 @@ class Server:
             seams.owner,
         )
         self.accounts = FileAccounts(self._accounts_file, seams.hashing, seams.entropy)
+        self.checks = self._make_checks()
         self.intake = self._make_intake()
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
@@ -119,11 +121,16 @@ class Server:
                 f" fit together: {error}"
             ) from error
 
+    def _make_checks(self) -> Checks:
+        scan = self.configuration.scan
+        seams = self._seams
+        return Checks((), seams.clock, seams.emit, scan.timeout, scan.on_error)
+
     def _make_intake(self) -> Intake:
         seams, configuration = self._seams, self.configuration
         return Intake(
             self.store,
-            (),
+            self.checks,
             settings.policy_of(configuration),
             configuration.hostname,
             seams.wall,
@@ -289,6 +296,8 @@ class Server:
 
     def _use(self, fresh: Configuration) -> None:
         self.intake.policy = settings.policy_of(fresh)
+        self.checks.timeout = fresh.scan.timeout
+        self.checks.on_error = fresh.scan.on_error
         self.intake.trace_client = fresh.submission.trace_client
         self.agent.settings = settings.agent_of(fresh)
         self.scheduler.schedule = settings.schedule_of(fresh)

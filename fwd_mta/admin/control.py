@@ -354,6 +354,7 @@ def whole(entry: QueueEntry) -> Json:
         "hello": entry.origin.hello,
         "protocol": entry.origin.protocol,
         "tls": entry.origin.tls,
+        "checks": list(entry.origin.checks),
         "envid": envelope.envid,
         "require_tls": envelope.require_tls,
         "hold_until": envelope.hold_until,

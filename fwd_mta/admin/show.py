@@ -125,6 +125,7 @@ def whole(entry: Json, now: float) -> Iterator[str]:
         ("size", octets(entry["size"])),
         ("queued", f"{moment(entry['queued_at'])} UTC"),
         ("came from", _origin(entry)),
+        *(("checked", check) for check in entry["checks"]),
         ("notice about", entry["cause"]),
         ("not before", _maybe_moment(entry["hold_until"])),
         ("finished", _maybe_moment(entry["finished_at"])),

@@ -9,22 +9,20 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fwd_mta.events import Accepted, Emit, Trouble
+from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.content import Content
 from fwd_mta.inbound.words import fault
 from fwd_mta.interfaces import (
     Entropy,
     QueueWriter,
-    Scanner,
-    ScanReport,
     Spool,
-    Verdict,
     WallClock,
     Worker,
 )
-from fwd_mta.mail.address import excerpt
 from fwd_mta.mail.entry import Origin, QueueEntry, Standing
 from fwd_mta.mail.envelope import Body, Envelope
 from fwd_mta.mail.errors import MailError, NoSpace
+from fwd_mta.mail.header import join
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service, Session
@@ -33,6 +31,7 @@ from fwd_mta.rules.identity import entry_id
 from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
 from fwd_mta.rules.stamping import message_id_of, stamp
 from fwd_mta.rules.submission import SubmissionPolicy, refusal, with_help
+from fwd_mta.rules.verdicts import judge
 
 _INLINE = 64 * 1024  # a larger body is mended on the worker
 _PIECE = 128 * 1024
@@ -44,7 +43,7 @@ class Intake:
     def __init__(
         self,
         writer: QueueWriter,
-        scanners: Sequence[Scanner],
+        checks: Checks,
         policy: SubmissionPolicy,
         hostname: str,
         wall: WallClock,
@@ -56,7 +55,7 @@ class Intake:
         keys: Sequence[SigningKey] = (),
     ) -> None:
         self.policy = policy
-        self.scanners = scanners
+        self.checks = checks
         self.trace_client = trace_client
         self.keys = keys
         self._writer = writer
@@ -98,14 +97,12 @@ class Intake:
         fitted = await self._fitted(envelope, message, content, policy)
         if isinstance(fitted, Reply):
             return with_help(fitted, policy.help_url)
-        reply = await self._scanned(session, envelope, fitted)
-        if reply is not None:
-            return with_help(reply, policy.help_url)
-        return await self._queued(session, envelope, fitted, content)
+        return await self._checked(session, envelope, fitted, content)
 
-    async def _queued(
+    async def _checked(
         self, session: Session, envelope: Envelope, message: Message, content: Content
     ) -> Reply:
+        """Stamp, ask the scanners, and do what follows from their verdicts."""
         now = self._wall.now()
         name = entry_id(now, self._entropy.octets(8))
         head = stamp(
@@ -117,15 +114,28 @@ class Intake:
             now=now,
             trace_client=self.trace_client,
         )
-        message = await self._signed(replace(message, head=head), now)
+        message = replace(message, head=head)
+        reports = await self.checks.reports(session, envelope, message)
+        outcome = judge(reports, self.checks.on_error)
+        if outcome.reply is not None:
+            return with_help(outcome.reply, self.policy.help_url)
+        message = replace(message, head=join(outcome.fields) + head)
+        message = await self._signed(message, now)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         entry = _entry(name, now, session, meant, message)
+        origin = replace(entry.origin, checks=outcome.checks)
+        entry = replace(entry, origin=origin, held=outcome.held)
+        return await self._queued(session, entry, message)
+
+    async def _queued(
+        self, session: Session, entry: QueueEntry, message: Message
+    ) -> Reply:
         event = _accepted(entry, session)
         await self._writer.add(entry, message)
         # it is durable: nothing from here on may turn the 250 into a 451
         with suppress(Exception):
             self._emit(event)
-        return Reply(250, "0.0", f"Ok: queued as {name}")
+        return Reply(250, "0.0", f"Ok: queued as {entry.id}")
 
     async def _signed(self, message: Message, now: float) -> Message:
         """The message with a signature of each key of its author's domain."""
@@ -173,22 +183,6 @@ class Intake:
             return fitted
         return Message(fitted[0], await content.respooled(fitted[1]))
 
-    async def _scanned(
-        self, session: Session, envelope: Envelope, message: Message
-    ) -> Reply | None:
-        for scanner in self.scanners:
-            try:
-                report = await scanner.scan(session, envelope, message)
-            except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
-                name = type(scanner).__name__
-                report = ScanReport(name, Verdict.DEFER, fault(broken))
-            if report.verdict is Verdict.DEFER:
-                what = f"{report.scanner} could not check a message: {report.reason}"
-                self._emit(Trouble("scan", what, "see whether the scanner runs"))
-            if report.verdict is not Verdict.ACCEPT:
-                return _verdict(report)
-        return None
-
     def _trouble(self, broken: Exception) -> Reply:
         what = f"a message was not taken: {fault(broken)}"
         self._emit(Trouble("intake", what, "the client was told to try again later"))
@@ -222,13 +216,6 @@ async def pieces(message: Message) -> AsyncIterator[bytes]:
 
 async def _whole(message: Message) -> bytes:
     return b"".join([piece async for piece in pieces(message)])
-
-
-def _verdict(report: ScanReport) -> Reply:
-    reason = excerpt(report.reason, 200)
-    if report.verdict is Verdict.REJECT:
-        return Reply(554, "7.1", reason or f"Message refused by {report.scanner}")
-    return Reply(451, "7.1", "The message could not be checked, try again later")
 
 
 def _meant(

@@ -193,12 +193,16 @@ _DONE = frozenset({StandingState.DELIVERED, StandingState.RELAYED})
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a message came from, for its timeline; empty strings for a notice."""
+    """Where a message came from, for its timeline; empty strings for a notice.
+
+    `checks`: a line on what each scanner said of it.
+    """
 
     client: str = ""
     hello: str = ""
     protocol: str = ""
     tls: str = ""
+    checks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

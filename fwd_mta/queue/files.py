@@ -331,4 +331,5 @@ def _origin(entry: QueueEntry) -> str:
     if entry.cause:
         return f"a notice about {entry.cause}"
     words = [origin.protocol, f"from {origin.client}" if origin.client else ""]
-    return " ".join([*(word for word in words if word)])
+    came = " ".join(word for word in words if word)
+    return "; ".join([came, *origin.checks])

@@ -120,6 +120,7 @@ class StoredOrigin(msgspec.Struct, frozen=True, omit_defaults=True):
     hello: str = ""
     protocol: str = ""
     tls: str = ""
+    checks: tuple[str, ...] = ()
 
 
 class StoredEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -251,7 +252,9 @@ def entry_out(entry: QueueEntry) -> StoredEntry:
         _envelope_out(entry),
         tuple(_standing_out(one) for one in entry.standings),
         entry.account,
-        StoredOrigin(origin.client, origin.hello, origin.protocol, origin.tls),
+        StoredOrigin(
+            origin.client, origin.hello, origin.protocol, origin.tls, origin.checks
+        ),
         entry.message_id,
         entry.held,
         tuple(_notice_out(one) for one in entry.owed),
@@ -365,7 +368,9 @@ def entry_in(entry: StoredEntry) -> QueueEntry:
         standings=standings,
         queued_at=entry.queued_at,
         size=entry.size,
-        origin=Origin(origin.client, origin.hello, origin.protocol, origin.tls),
+        origin=Origin(
+            origin.client, origin.hello, origin.protocol, origin.tls, origin.checks
+        ),
         message_id=entry.message_id,
         held=entry.held,
         owed=tuple(_notice_in(one) for one in entry.owed),

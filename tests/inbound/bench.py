@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from fwd_mta.events import Event
 from fwd_mta.inbound.accounts import FileAccounts, HashCost, argon2id_hash
+from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.protocol import (
     FwdESMTP,
@@ -145,9 +146,10 @@ class Bench:
             lambda: self.accounts_file, self.worker, entropy, CHEAP
         )
         self.loading = Deferred.fromCoroutine(self.accounts.load())
+        self.checks = Checks(self.scanners, self.clock, self.events.append)
         self.intake = Intake(
             self.writer,
-            self.scanners,
+            self.checks,
             self.policy,
             HOSTNAME,
             self.wall,

@@ -8,14 +8,15 @@ from typing_extensions import override
 
 from fwd_mta.events import Accepted, Trouble
 from fwd_mta.inbound.content import Content
-from fwd_mta.interfaces import Scanner, ScanReport, Verdict
+from fwd_mta.interfaces import Scanner
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.address import Mailbox
-from fwd_mta.mail.entry import QueueEntry, Status
+from fwd_mta.mail.entry import Category, QueueEntry, Status
 from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient
 from fwd_mta.mail.errors import NoSpace, StoreError
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
+from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Service, Session, TlsFacts
 from fwd_mta.rules.submission import SubmissionPolicy
 from tests.inbound.bench import Bench
@@ -36,11 +37,18 @@ HEAD = b"From: ann@example.com\r\n"
 
 
 class ScriptedScanner(Scanner):
-    """A scanner with one answer for all."""
+    """A scanner with one answer for all; None: it never answers."""
 
-    def __init__(self, answer: ScanReport | Exception) -> None:
+    def __init__(self, answer: ScanReport | Exception | None) -> None:
         self.answer = answer
         self.seen: list[Message] = []
+        self.cancelled = False
+
+    @property
+    @override
+    def name(self) -> str:
+        """Its name in reports."""
+        return "scripted"
 
     @override
     async def scan(
@@ -50,7 +58,12 @@ class ScriptedScanner(Scanner):
         self.seen.append(message)
         if isinstance(self.answer, Exception):
             raise self.answer
+        if self.answer is None:
+            return await Deferred(self._cancel)
         return self.answer
+
+    def _cancel(self, waiting: Deferred[ScanReport]) -> None:
+        self.cancelled = True
 
 
 class IntakeTests(SynchronousTestCase):
@@ -217,24 +230,80 @@ class IntakeTests(SynchronousTestCase):
 
     def test_scanned(self) -> None:
         """Each verdict has its reply; a scanner that breaks defers (guarantee 30)."""
+        virus = Category.VIRUS
         table = (
-            (ScanReport("clam", Verdict.ACCEPT), 250),
-            (ScanReport("clam", Verdict.REJECT, "Malware: Eicar"), 554),
-            (ScanReport("clam", Verdict.DEFER, "away"), 451),
-            (RuntimeError("boom"), 451),
+            (ScanReport("clam", Verdict.ACCEPT), 250, ""),
+            (ScanReport("clam", Verdict.TAG, fields=(("X-Spam", "yes"),)), 250, ""),
+            (ScanReport("clam", Verdict.QUARANTINE, "odd"), 250, ""),
+            (ScanReport("clam", Verdict.REJECT, "Eicar", virus), 554, "Eicar"),
+            (ScanReport("clam", Verdict.REJECT, "no"), 550, "no"),
+            (ScanReport("clam", Verdict.DEFER, "busy"), 451, "busy"),
+            (ScanReport("clam", Verdict.FAILED, note="away"), 451, "try again"),
+            (RuntimeError("boom"), 451, "try again"),
         )
-        for answer, code in table:
+        for answer, code, words in table:
             scanner = ScriptedScanner(answer)
             self.bench = Bench(scanners=[scanner])
             reply = self.accept()
             self.assertEqual(reply.code, code)
+            self.assertIn(words, reply.text)
             self.assertEqual(len(self.bench.writer.added), int(code == 250))
             self.assertEqual(len(scanner.seen), 1)
-            if code == 554:
-                self.assertIn("Eicar", reply.text)
-            if code == 451:
-                self.assertEqual(reply.status, "4.7.1")
-                self.assertIsInstance(self.bench.events[0], Trouble)
+            troubles = [e for e in self.bench.events if isinstance(e, Trouble)]
+            self.assertEqual(len(troubles), int("try again" in words))
+            if code != 250:
+                self.assertEqual(reply.status, f"{code // 100}.7.1")
+                self.assertTrue(self.bench.writer.spools[0].discarded)
+
+    def test_scanners_see_what_leaves(self) -> None:
+        """They are shown the stamped message, and what each said is recorded."""
+        first = ScriptedScanner(ScanReport("one", Verdict.ACCEPT, score=1.25))
+        second = ScriptedScanner(ScanReport("two", Verdict.TAG, fields=(("X-A", "b"),)))
+        self.bench = Bench(scanners=[first, second])
+        self.accept()
+        entry, message = self.queued()
+        self.assertIn(b"Message-ID: ", first.seen[0].head)
+        self.assertEqual(message.head, b"X-A: b\r\n" + first.seen[0].head)
+        self.assertEqual(
+            entry.origin.checks, ("one accept 1.2 (0 ms)", "two tag (0 ms)")
+        )
+
+    def test_quarantined(self) -> None:
+        """The message is taken, and waits on hold with the reason."""
+        report = ScanReport("clam", Verdict.QUARANTINE, "PUA.Tool")
+        self.bench = Bench(scanners=[ScriptedScanner(report)])
+        self.accept()
+        self.assertEqual(self.queued()[0].held, "clam: PUA.Tool")
+
+    def test_scanners_that_hang(self) -> None:
+        """One time limit for all at once; then they are cut and it is 451."""
+        silent = [ScriptedScanner(None), ScriptedScanner(None)]
+        good = ScriptedScanner(ScanReport("good", Verdict.ACCEPT))
+        self.bench = Bench(scanners=[*silent, good])
+        arriving = Content(self.bench.intake.spool, 100_000)
+        arriving.write(HEAD + b"\r\nHi\r\n")
+        accepted = Deferred.fromCoroutine(
+            self.bench.intake.accept(SESSION, ENVELOPE, arriving)
+        )
+        self.bench.clock.advance(29)
+        self.assertNoResult(accepted)
+        self.assertEqual(len(good.seen), 1)
+        self.bench.clock.advance(1)
+        reply = self.successResultOf(accepted)
+        self.assertEqual((reply.code, reply.status), (451, "4.7.1"))
+        self.assertTrue(all(one.cancelled for one in silent))
+        self.assertIn("within 30 seconds", str(self.bench.events[0]))
+        self.assertEqual(self.bench.clock.getDelayedCalls(), [])
+
+    def test_on_error_accept(self) -> None:
+        """If the operator says so, mail passes unchecked, marked and with an event."""
+        self.bench = Bench(scanners=[ScriptedScanner(RuntimeError("boom"))])
+        self.bench.checks.on_error = "accept"
+        self.assertEqual(self.accept().code, 250)
+        entry, message = self.queued()
+        self.assertTrue(message.head.startswith(b"X-Fwdmta-Unchecked: scripted\r\n"))
+        self.assertIn("scripted failed: RuntimeError", entry.origin.checks[0])
+        self.assertIsInstance(self.bench.events[0], Trouble)
 
     def test_relay(self) -> None:
         """From a trusted network: no account, missing fields added, lines mended."""

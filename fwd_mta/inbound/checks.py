@@ -1,0 +1,78 @@
+"""All scanners at once, under one time limit.
+
+Doorway: `Checks.reports`. A scanner that breaks, hangs or lies is a report FAILED;
+nothing it does reaches further.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+
+from fwd_mta.events import Emit, Trouble
+from fwd_mta.inbound.words import fault
+from fwd_mta.interfaces import Scanner
+from fwd_mta.mail.envelope import Envelope
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.scan import ScanReport, Verdict
+from fwd_mta.mail.session import Session
+
+
+class Checks:
+    """The scanners, how long they may take together, and what their failure means.
+
+    All of it may be replaced at a reload; scans under way go on as they began.
+    """
+
+    def __init__(
+        self,
+        scanners: Sequence[Scanner],
+        clock: IReactorTime,
+        emit: Emit,
+        timeout: float = 30.0,
+        on_error: str = "defer",
+    ) -> None:
+        self.scanners = scanners
+        self.timeout = timeout
+        self.on_error = on_error
+        self._clock = clock
+        self._emit = emit
+
+    async def reports(
+        self, session: Session, envelope: Envelope, message: Message
+    ) -> Sequence[ScanReport]:
+        """Ask all at once; gives a report of each, in their order, and never raises."""
+        asked = [
+            Deferred.fromCoroutine(self._ask(one, session, envelope, message))
+            for one in self.scanners
+        ]
+        if not asked:
+            return ()
+        timer = self._clock.callLater(self.timeout, _cancel, asked)
+        reports = await gatherResults(asked)
+        if timer.active():
+            timer.cancel()
+        for report in reports:
+            if report.verdict is Verdict.FAILED:
+                what = f"{report.scanner} could not check a message: {report.note}"
+                self._emit(Trouble("scan", what, "see whether the scanner runs"))
+        return reports
+
+    async def _ask(
+        self, scanner: Scanner, session: Session, envelope: Envelope, message: Message
+    ) -> ScanReport:
+        began = self._clock.seconds()
+        try:
+            report = await scanner.scan(session, envelope, message)
+        except CancelledError:
+            note = f"no answer within {self.timeout:g} seconds"
+            report = ScanReport(scanner.name, Verdict.FAILED, note=note)
+        except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
+            report = ScanReport(scanner.name, Verdict.FAILED, note=fault(broken))
+        return replace(report, seconds=self._clock.seconds() - began)
+
+
+def _cancel(asked: Sequence[Deferred[ScanReport]]) -> None:
+    for one in asked:
+        one.cancel()
