@@ -217,8 +217,7 @@ class Server:
         except AccountsFault as fault:
             raise CannotServeError(*_account_lines(self.configuration, fault)) from None
         await self.store.start(self._seams.wall.now())
-        address = f"unix:{self.configuration.state_dir}/{SOCKET_NAME}"
-        self._control_port = await self._seams.network.listen(address, self._control)
+        self._control_port = await self._open_control()
         self.scheduler.start()
         self.keeper.start()
         for service, number in self.port_numbers().items():
@@ -228,6 +227,18 @@ class Server:
         for line in self.configuration.later:
             self._seams.emit(Trouble("configuration", line))
         self._seams.emit(Lifecycle("started"))
+
+    async def _open_control(self) -> IListeningPort:
+        """Open the control socket; raises CannotServeError, as for a long path."""
+        address = f"unix:{self.configuration.state_dir}/{SOCKET_NAME}"
+        try:
+            return await self._seams.network.listen(address, self._control)
+        except Exception as error:
+            await self.store.stop()
+            raise CannotServeError(
+                f"state_dir: no control socket can be at {address}: {error};"
+                " its path holds at most 107 octets"
+            ) from error
 
     async def stop(self) -> None:
         """Drain in the order of SPEC section 1, within `shutdown_grace`."""

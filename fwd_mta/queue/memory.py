@@ -214,6 +214,7 @@ class MemoryStore(QueueStore):
     async def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
         """Entries that the filter takes, oldest first."""
         found = [one.entry for one in self._kept.values() if wanted.takes(one.entry)]
+        found = sorted(found, key=lambda entry: entry.id)[: wanted.limit]
         return sorted(found, key=lambda entry: (entry.queued_at, entry.id))
 
     @override

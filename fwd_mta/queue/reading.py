@@ -5,6 +5,8 @@ Everything here runs on a worker's thread and changes nothing.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
+from operator import itemgetter
 from typing import TypeVar
 from zlib import crc32
 
@@ -26,6 +28,7 @@ from fwd_mta.rules.identity import is_entry_id
 T = TypeVar("T")
 
 CHUNK = 1 << 20
+_NAMES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,28 +175,50 @@ class Reader:
     # All there is
 
     def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
-        """All entries that the filter takes, oldest first; damaged files are left out.
+        """Entries that the filter takes, oldest first; damaged files are left out.
 
-        The walk follows the way that mail goes, so that what moves on is not missed.
+        A page with a `limit` opens only the files it needs: ids begin with the time,
+        so names alone say which come first.
         """
-        found: dict[str, QueueEntry] = {}
-        for path in self._candidates(wanted):
-            look = self.look(path)
-            if look.state is not None and wanted.takes(look.state.entry):
-                found[look.state.entry.id] = look.state.entry
-        return sorted(found.values(), key=lambda entry: (entry.queued_at, entry.id))
+        found: list[QueueEntry] = []
+        for name, path in self._candidates(wanted):
+            if wanted.limit is not None and len(found) >= wanted.limit:
+                break
+            entry = self._entry(name, path)
+            if entry is not None and wanted.takes(entry):
+                found.append(entry)
+        return sorted(found, key=lambda entry: (entry.queued_at, entry.id))
 
-    def _candidates(self, wanted: EntryFilter) -> Iterator[str]:
+    def _entry(self, name: str, path: str) -> QueueEntry | None:
+        """Read one; what moved on since its name was seen is looked for."""
+        try:
+            return self.located(name, path, self.state).entry
+        except (OSError, StoreError):
+            return None
+
+    def _candidates(self, wanted: EntryFilter) -> Iterator[tuple[str, str]]:
+        """Names and paths by rising name, a bounded number in memory at a time."""
         if wanted.ids:
-            yield from filter(None, map(self.find, wanted.ids))
+            some = sorted(one for one in set(wanted.ids) if one > wanted.after)
+            yield from ((one, path) for one in some if (path := self.find(one)))
             return
+        after = wanted.after
+        while batch := self._names_after(after, wanted):
+            yield from batch.items()
+            after = next(reversed(batch))
+
+    def _names_after(self, after: str, wanted: EntryFilter) -> dict[str, str]:
+        """The next names and their paths; one seen twice lies where it was last."""
         places = [self._layout.incoming, *self.minutes(), self._layout.hold]
         if wanted.finished or wanted.states:
             places += self.hours()
-        for directory in places:
-            for name in self._disk.scan(directory):
-                if is_entry_id(name):
-                    yield f"{directory}/{name}"
+        named = (
+            (name, f"{directory}/{name}")
+            for directory in places
+            for name in self._disk.scan(directory)
+            if name > after and is_entry_id(name)
+        )
+        return dict(nsmallest(_NAMES_AT_ONCE, named, key=itemgetter(0)))
 
     def timeline(self, entry_id: str) -> list[Step]:
         """All that happened to a message; empty if it is not known."""

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from fwd_mta.interfaces import Disk, QueueStore
+from fwd_mta.interfaces import Disk, DiskFile, QueueStore
 from fwd_mta.mail.entry import (
     Notice,
     NoticeKind,
@@ -421,6 +421,20 @@ class QueueStoreContract(StoreCase):
         case.assertEqual(self.steps(done), [])
         case.assertEqual(self.listed(finished=True), [])
 
+    def test_a_page_at_a_time(self) -> None:
+        """A list comes in pages by id, wherever each message lies; none is missed."""
+        case: Any = self
+        ids = []
+        for number in range(7):
+            ids.append(self.add(held="odd" if number % 3 == 0 else None).id)
+            self.clock.advance(1)
+        pages, after = [], ""
+        while page := self.listed(limit=3, after=after):
+            pages.append([one.id for one in page])
+            after = page[-1].id
+        case.assertEqual(pages, [ids[:3], ids[3:6], ids[6:]])
+        case.assertEqual([one.id for one in self.listed(limit=1, ids=ids)], ids[:1])
+
     def test_what_is_late_is_swept_at_once(self) -> None:
         """A message that finishes after its content is due is redacted next."""
         case: Any = self
@@ -514,6 +528,23 @@ class FileStoreInMemoryTests(FileStoreContract, SynchronousTestCase):
         self.disk = MemoryDisk()
         self.root = "/var/lib/fwdmta"
         self.set_up()
+
+    def test_a_page_opens_only_what_it_shows(self) -> None:
+        """The cost of a page follows its length, not the length of the queue."""
+        for _ in range(20):
+            self.add()
+            self.clock.advance(1)
+        opened: list[str] = []
+        really = self.disk.open
+
+        def counted(path: str) -> DiskFile:
+            opened.append(path)
+            return really(path)
+
+        self.patch(self.disk, "open", counted)
+        first = self.listed(limit=2)
+        self.listed(limit=2, after=first[-1].id)
+        self.assertEqual(len(opened), 4)
 
 
 class FileStoreTests(FileStoreContract, SynchronousTestCase):

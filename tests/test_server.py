@@ -1,0 +1,36 @@
+"""A whole server in memory: what it refuses to start with, and what it tells."""
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import CannotListenError
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from fwd_mta.settings import CannotServeError
+from tests.kit import World
+
+
+class StartTests(SynchronousTestCase):
+    """`Server.start`."""
+
+    @override
+    def setUp(self) -> None:
+        """A server whose ports are open."""
+        self.world = World()
+        self.world.done(self.world.server.bind())
+
+    def test_no_control_socket(self) -> None:
+        """A path too long for a socket's address is named, and the queue let go."""
+        fault = OSError("AF_UNIX path too long")
+        listen = self.world.network.listen
+
+        def refuse(address: str, factory: object) -> Deferred[object]:
+            if not address.startswith("unix:"):
+                return listen(address, factory)  # type: ignore[arg-type,return-value]
+            return fail(CannotListenError("", address, fault))
+
+        self.patch(self.world.network, "listen", refuse)
+        with self.assertRaises(CannotServeError) as caught:
+            self.world.done(self.world.server.start())
+        self.assertIn("state_dir: no control socket", str(caught.exception))
+        self.assertIn("107 octets", str(caught.exception))
+        self.world.done(self.world.make().store.start(self.world.wall.now()))
