@@ -260,7 +260,7 @@ class Dkim:
 class Metrics:
     """`[metrics]`: where figures can be read."""
 
-    address: str | None = optional(LISTEN_ADDRESS, later=True)
+    address: str | None = optional(LISTEN_ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Attempted:
     rule: str
     next_at: float
     in_doubt: bool
+    possible_duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """A sweep did something; `digest` is the SHA-256 of what, a line a message."""
+
+    redacted: int
+    purged: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something of ours is not as it should be; `what` says it, `cure` what to do."""
 
@@ -80,5 +90,7 @@ class Lifecycle:
     what: str
 
 
-Event = Accepted | Refused | Attempted | Notified | Finished | Trouble | Lifecycle
+Event = (
+    Accepted | Refused | Attempted | Notified | Finished | Receipt | Trouble | Lifecycle
+)
 Emit = Callable[[Event], None]

@@ -295,10 +295,21 @@ class QueueWorker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep did."""
+    """What one sweep did; `digest` is the SHA-256 of its lines, "redact ID" each."""
 
     redacted: int = 0
     purged: int = 0
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many messages wait, by place, and when the oldest of them came."""
+
+    incoming: int = 0
+    deferred: int = 0
+    held: int = 0
+    oldest: float | None = None
 
 
 Change = Callable[[QueueEntry], QueueEntry]
@@ -330,6 +341,9 @@ class QueueKeeper(Protocol):
 
     def sweep(self, now: float) -> Awaitable[Swept]:
         """Redact and purge what is due by the retention policy."""
+
+    def census(self) -> Awaitable[Census]:
+        """Count what waits, without opening it; others are served in between."""
 
 
 class QueueStore(QueueWriter, QueueWorker, QueueKeeper, Protocol):

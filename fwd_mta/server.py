@@ -5,7 +5,7 @@ memory. Doorway: `Server`. What settings mean to each room is in `settings.py`.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from OpenSSL import SSL
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReact
 from fwd_mta import settings
 from fwd_mta.admin.control import Commands, ControlFactory
 from fwd_mta.admin.link import SOCKET_NAME
+from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.config import Configuration, Listener
 from fwd_mta.events import Emit, Lifecycle, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
@@ -25,6 +26,7 @@ from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
 from fwd_mta.mail.session import Service
+from fwd_mta.net.metrics import Metrics, Reading
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context, tls_factory
 from fwd_mta.outbound.agent import Agent
 from fwd_mta.queue.keeper import Keeper
@@ -69,6 +71,9 @@ class Server:
         load: Callable[[], Configuration] | None = None,
     ) -> None:
         self.configuration = configuration
+        self.metrics = Metrics() if configuration.metrics.address else None
+        if self.metrics is not None:
+            seams = replace(seams, emit=self.metrics.beside(seams.emit))
         self._seams = seams
         self._load = load or (lambda: self.configuration)
         self._tls = self._server_tls(configuration)
@@ -95,6 +100,9 @@ class Server:
         self._control = ControlFactory(self.commands, seams.emit)
         self.ports: list[IListeningPort] = []
         self._control_port: IListeningPort | None = None
+        self._metrics_port: IListeningPort | None = None
+        self._gauges = self._make_gauges()
+        self._state = "starting"
 
     # Making the rooms
 
@@ -176,6 +184,28 @@ class Server:
             self._clients,
         )
 
+    def _make_gauges(self) -> Gauges | None:
+        """The figures that are read, not counted, if anybody may ask for them."""
+        if self.metrics is None:
+            return None
+        self.metrics.show(
+            Reading("active_messages", "In delivery", lambda: self.scheduler.active),
+            *(
+                Reading(
+                    "sessions",
+                    "Clients connected",
+                    lambda factory=factory: len(factory.sessions),  # type: ignore[misc]
+                    "service",
+                    listener.service.value,
+                )
+                for listener, factory in zip(
+                    self.configuration.listeners, self.factories, strict=True
+                )
+            ),
+        )
+        seams = self._seams
+        return Gauges(self.metrics, self.store, seams.clock, seams.wall, seams.emit)
+
     # Life
 
     async def bind(self) -> None:
@@ -193,6 +223,18 @@ class Server:
                 ) from error
             _hold(port)
             self.ports.append(port)
+        await self._bind_metrics()
+
+    async def _bind_metrics(self) -> None:
+        """Open the page of figures, if it is wanted."""
+        address = self.configuration.metrics.address
+        if self.metrics is None or address is None:
+            return
+        page = MetricsPage(self.metrics, lambda: self._state, self._seams.clock)
+        try:
+            self._metrics_port = await self._seams.network.listen(address, page)
+        except Exception as error:
+            raise CannotServeError(f"metrics.address {address}: {error}") from error
 
     def _wrapped(
         self, listener: Listener, factory: SubmissionFactory
@@ -220,12 +262,15 @@ class Server:
         self._control_port = await self._open_control()
         self.scheduler.start()
         self.keeper.start()
+        if self._gauges is not None:
+            self._gauges.start()
         for service, number in self.port_numbers().items():
             self._seams.emit(Lifecycle(f"listening for {service} on port {number}"))
         for port in self.ports:
             _let_go(port)
         for line in self.configuration.later:
             self._seams.emit(Trouble("configuration", line))
+        self._state = ""
         self._seams.emit(Lifecycle("started"))
 
     async def _open_control(self) -> IListeningPort:
@@ -243,6 +288,7 @@ class Server:
     async def stop(self) -> None:
         """Drain in the order of SPEC section 1, within `shutdown_grace`."""
         grace = self.configuration.shutdown_grace
+        self._state = "stopping"
         self._seams.emit(Lifecycle("stopping"))
         for port in self.ports:
             await _stopped(port)
@@ -253,9 +299,13 @@ class Server:
             factory.cut()
         await self.agent.stop()
         await self.keeper.stop()
+        if self._gauges is not None:
+            await self._gauges.stop()
         self._control.close()
         if self._control_port is not None:
             await _stopped(self._control_port)
+        if self._metrics_port is not None:
+            await _stopped(self._metrics_port)
         await self.store.stop()
         self._seams.emit(Lifecycle("stopped"))
 
@@ -329,6 +379,7 @@ def _check_same_ports(old: Configuration, fresh: Configuration) -> None:
         ("listener", before != after),
         ("state_dir", old.state_dir != fresh.state_dir),
         ("hostname", old.hostname != fresh.hostname),
+        ("metrics.address", old.metrics.address != fresh.metrics.address),
     ):
         if changed:
             raise CannotServeError(f"{what} has changed: that needs a restart")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from interop import clients, endings, installing, names, packages, relaying
+from interop import clients, endings, figures, installing, names, packages, relaying
 from interop.kit import Failed, Workbench
 
 _TAIL = 40
@@ -36,6 +36,7 @@ _POSTFIX = ("postfix",)
 _SASL = ("postfix", "libsasl2-modules")
 _SWAKS = ("swaks", "libnet-ssleay-perl")
 _KNOT = ("knot",)
+_PROMETHEUS = ("prometheus",)
 
 SCENARIOS = {
     "sink": Scenario(relaying.to_a_sink),
@@ -57,6 +58,7 @@ SCENARIOS = {
     "uid-and-gid": Scenario(installing.privileges_dropped),
     "systemd-sockets": Scenario(installing.systemd_sockets),
     "package": Scenario(installing.package, limit=600),
+    "promtool": Scenario(figures.promtool, _PROMETHEUS),
     "demo": Scenario(installing.demo, limit=900),
 }
 

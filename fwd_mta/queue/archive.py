@@ -1,7 +1,9 @@
 """Finished mail: redacted and purged when it is time, on a lane of its own."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 
 from twisted.internet.defer import DeferredList
@@ -39,23 +41,28 @@ class Archive:
     async def sweep(self, now: float) -> Swept:
         """Do what is due in every hour that has ended, the earliest first."""
         tree = self._tree
-        total = Swept()
+        done: Counter[RetentionStep] = Counter()
+        digest = sha256()
         for hour in await tree.job(lambda: tree.reader.hours(now)):
             names = tree.disk.scan(hour)
             while not self.stopping and (some := await self._some(names)):
-                swept = await self._sweep([f"{hour}/{name}" for name in some], now)
-                total = Swept(
-                    total.redacted + swept.redacted, total.purged + swept.purged
-                )
+                for name, step in await self._sweep(hour, some, now):
+                    done[step] += 1
+                    digest.update(f"{step} {name}\n".encode())
             await self.lane.run(hour, partial(tree.operations.tidy, hour), _quietly)
-        return total
+        return Swept(
+            done[RetentionStep.REDACT], done[RetentionStep.PURGE], digest.hexdigest()
+        )
 
     async def _some(self, names: Iterator[str]) -> list[str]:
         return await self._tree.job(lambda: list(islice(names, _AT_ONCE)))
 
-    async def _sweep(self, paths: list[str], now: float) -> Swept:
+    async def _sweep(
+        self, hour: str, names: list[str], now: float
+    ) -> list[tuple[str, RetentionStep]]:
         """Sweep some; what goes wrong with one is reported and stops no other."""
         tree = self._tree
+        paths = [f"{hour}/{name}" for name in names]
         jobs = [
             self.lane.run(
                 parts(path)[1],
@@ -64,15 +71,13 @@ class Archive:
             )
             for path in paths
         ]
-        steps: list[RetentionStep | None] = []
+        steps: list[tuple[str, RetentionStep]] = []
         for path, (_, outcome) in zip(paths, await DeferredList(jobs), strict=True):
-            if outcome.error is None:
-                steps.append(outcome.value)
-            else:
+            if outcome.error is not None:
                 await self._failed(path, outcome.error)
-        return Swept(
-            steps.count(RetentionStep.REDACT), steps.count(RetentionStep.PURGE)
-        )
+            elif outcome.value is not None:
+                steps.append((parts(path)[1], outcome.value))
+        return steps
 
     async def _failed(self, path: str, error: Exception) -> None:
         if isinstance(error, Corrupt) or not is_entry_id(parts(path)[1]):

@@ -13,6 +13,7 @@
     claims      giving out what is due
     ledger      writing down what became of it
     archive     the sweep of finished mail
+    census      how many wait
     spool       a body on its way in
     room        what space is left
 """
@@ -25,6 +26,7 @@ from typing_extensions import override
 
 from fwd_mta.events import Emit
 from fwd_mta.interfaces import (
+    Census,
     Change,
     Disk,
     QueueStore,
@@ -38,6 +40,7 @@ from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.mail.message import Body, Message
 from fwd_mta.queue.archive import Archive
+from fwd_mta.queue.census import census
 from fwd_mta.queue.claims import Claims
 from fwd_mta.queue.commit import Outcome, Script
 from fwd_mta.queue.layout import parts
@@ -323,6 +326,11 @@ class FileStore(QueueStore):
     def sweep(self, now: float) -> Awaitable[Swept]:
         """Redact and purge what is due by the retention policy."""
         return self._archive.sweep(now)
+
+    @override
+    def census(self) -> Awaitable[Census]:
+        """Count what waits, without opening it."""
+        return census(self._tree)
 
 
 def _origin(entry: QueueEntry) -> str:

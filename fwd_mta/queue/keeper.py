@@ -4,8 +4,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from fwd_mta.events import Emit, Trouble
-from fwd_mta.interfaces import QueueKeeper, WallClock
+from fwd_mta.events import Emit, Receipt, Trouble
+from fwd_mta.interfaces import QueueKeeper, Swept, WallClock
 
 SWEEP_EVERY = 30.0
 _DAY = 86_400.0
@@ -53,10 +53,15 @@ class Keeper:
         if not self._clocks_agree():
             return
         try:
-            await self._store.sweep(self._wall.now())
+            self._tell(await self._store.sweep(self._wall.now()))
         except Exception as error:  # noqa: BLE001 - the next sweep must come
             what = f"the sweep failed: {type(error).__name__}: {error}"
             self._emit(Trouble("keeper", what, "it is tried again in 30 seconds"))
+
+    def _tell(self, swept: Swept) -> None:
+        """Give a receipt of what was done, if anything was."""
+        if swept.redacted or swept.purged:
+            self._emit(Receipt(swept.redacted, swept.purged, swept.digest))
 
     def _clocks_agree(self) -> bool:
         """Whether the wall clock went as far as the timers' clock, for an hour now."""

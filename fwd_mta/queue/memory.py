@@ -7,13 +7,13 @@ from hashlib import sha256
 from twisted.internet.defer import Deferred, succeed
 from typing_extensions import override
 
-from fwd_mta.interfaces import Change, QueueStore, Spool, Swept, WallClock
-from fwd_mta.mail.entry import EntryFilter, QueueEntry, Step
+from fwd_mta.interfaces import Census, Change, QueueStore, Spool, Swept, WallClock
+from fwd_mta.mail.entry import EntryFilter, QueueEntry, Status, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import NoSpace, StoreError
 from fwd_mta.mail.message import Body, Message
 from fwd_mta.queue.record import DOT_SENT
-from fwd_mta.rules.identity import is_entry_id
+from fwd_mta.rules.identity import is_entry_id, made_at
 from fwd_mta.rules.retention import (
     RetentionPolicy,
     RetentionStep,
@@ -264,16 +264,34 @@ class MemoryStore(QueueStore):
     @override
     async def sweep(self, now: float) -> Swept:
         """Redact and purge what is due by the retention policy."""
-        redacted = purged = 0
+        done: list[RetentionStep] = []
+        digest = sha256()
         for entry_id, kept in list(self._kept.items()):
             step = due_step(kept.entry, self._retention, now)
+            if step is None:
+                continue
             if step is RetentionStep.REDACT:
                 await self._redact(kept)
-                redacted += 1
-            elif step is RetentionStep.PURGE:
+            else:
                 del self._kept[entry_id]
-                purged += 1
-        return Swept(redacted, purged)
+            done.append(step)
+            digest.update(f"{step} {entry_id}\n".encode())
+        return Swept(
+            done.count(RetentionStep.REDACT),
+            done.count(RetentionStep.PURGE),
+            digest.hexdigest(),
+        )
+
+    @override
+    async def census(self) -> Census:
+        """Count what waits."""
+        waiting = [one.entry for one in self._kept.values() if not one.entry.is_final]
+        held = sum(one.held is not None for one in waiting)
+        free = [one for one in waiting if one.held is None]
+        tried = sum(one.status is Status.DEFERRED for one in free)
+        first = min((one.id for one in waiting), default=None)
+        oldest = None if first is None else made_at(first)
+        return Census(len(free) - tried, tried, held, oldest)
 
 
 def content_digest(head: bytes, body: bytes) -> str:

@@ -424,4 +424,5 @@ def _attempted(entry_id: str, result: DeliveryResult, standing: Standing) -> Att
         rule=diagnosis.rule if diagnosis else "",
         next_at=standing.next_attempt_at if waits else 0.0,
         in_doubt=result.in_doubt,
+        possible_duplicate=standing.possible_duplicate,
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from fwd_mta.interfaces import Disk, DiskFile, QueueStore
+from fwd_mta.interfaces import Census, Disk, DiskFile, QueueStore
 from fwd_mta.mail.entry import (
     Notice,
     NoticeKind,
@@ -434,6 +435,28 @@ class QueueStoreContract(StoreCase):
             after = page[-1].id
         case.assertEqual(pages, [ids[:3], ids[3:6], ids[6:]])
         case.assertEqual([one.id for one in self.listed(limit=1, ids=ids)], ids[:1])
+
+    def test_a_receipt(self) -> None:
+        """A sweep tells what it did by a digest that anybody can compute."""
+        case: Any = self
+        done = self.finish()
+        self.clock.advance(30 * 86_400 + 3600)
+        swept = self.get(self.store.sweep(self.now))
+        lines = f"redact {done.id}\n".encode()
+        case.assertEqual(swept.digest, sha256(lines).hexdigest())
+
+    def test_a_census(self) -> None:
+        """What waits is counted by place; what is finished is not."""
+        case: Any = self
+        case.assertEqual(self.get(self.store.census()), Census())
+        first = self.record_new(self.now + 900)
+        self.clock.advance(10)
+        self.finish()
+        self.add(held="odd")
+        self.add()
+        counted = self.get(self.store.census())
+        case.assertEqual((counted.incoming, counted.deferred, counted.held), (1, 1, 1))
+        case.assertAlmostEqual(counted.oldest, first.queued_at, delta=0.001)
 
     def test_what_is_late_is_swept_at_once(self) -> None:
         """A message that finishes after its content is due is redacted next."""
