@@ -70,6 +70,10 @@ class Intake:
         octets = self.policy.message_size_limit * 3 // 2
         return None if self._writer.has_room(octets) else NoSpace.reply
 
+    def now(self) -> float:
+        """The date, in seconds since the epoch."""
+        return self._wall.now()
+
     def spool(self) -> Spool:
         """Begin a body in the store."""
         return self._writer.spool()

@@ -42,12 +42,13 @@ from fwd_mta.mail.session import Service, Session
 from fwd_mta.net.tls import ServerTls, start_tls, tls_facts
 from fwd_mta.rules.submission import SubmissionPolicy, with_help
 from fwd_mta.smtp import commands, extensions, replies
-from fwd_mta.smtp.data import DataReader
+from fwd_mta.smtp.data import ChunkReader, ContentReader, DataReader
 
 HANDSHAKE_LIMIT = 30.0
 COMMAND_LIMIT = 300.0  # RFC 5321 4.5.3.2.7
 DATA_BLOCK_LIMIT = 180.0  # RFC 5321 4.5.3.2.5
 MESSAGE_LIMIT = 7200.0
+REFUSED_CHUNK_LIMIT = 1024 * 1024
 
 ERROR_LIMIT = 20
 IDLE_COMMAND_LIMIT = 100
@@ -78,11 +79,16 @@ class SubmissionSettings:
 
 @dataclass(slots=True)
 class _Transaction:
-    """A mail transaction on its way from MAIL to DATA."""
+    """A mail transaction on its way from MAIL to DATA.
+
+    `spoiled`: a chunk of it was refused, so what follows must not become a message.
+    """
 
     parameters: commands.MailParameters
+    hold_until: float | None = None
     recipients: dict[tuple[str, str], Recipient] = field(default_factory=dict)
     refused: int = 0
+    spoiled: Reply | None = None
 
     def envelope(self) -> Envelope:
         said = self.parameters
@@ -93,21 +99,40 @@ class _Transaction:
             smtputf8=said.smtputf8,
             ret=said.ret,
             envid=said.envid,
+            require_tls=said.requiretls,
+            hold_until=self.hold_until,
         )
 
 
 @dataclass(slots=True)
 class _Arriving:
-    """Mail data on its way from 354 to the final dot."""
+    """Mail data on its way from 354 to the final dot, or to the last chunk."""
 
     envelope: Envelope
-    reader: DataReader
+    reader: ContentReader
     content: Content
     deadline: float
 
     @property
     def fault(self) -> Reply | None:
         return self.reader.fault or self.content.fault
+
+    def write(self, chunk: bytes) -> None:
+        """Keep content as the reader gave it; after a fault nothing is kept."""
+        if chunk:
+            self.content.write(chunk)
+        if self.reader.fault is not None:
+            self.content.discard()
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """A BDAT chunk on its way; refused ones are read to their end as well."""
+
+    size: int
+    last: bool
+    left: int
+    refusal: Reply | None
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -130,6 +155,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self.session = Session(factory.settings.service, "", 0)
         self._transaction: _Transaction | None = None
         self._arriving: _Arriving | None = None
+        self._chunk: _Chunk | None = None
+        self._offered: frozenset[str] = frozenset()
         self._encrypted = self._handshaking = self._spoken = self._distrusts = False
         self._counted_login: str | None = None
         self._verb = ""
@@ -194,9 +221,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self.shut_gate()
         if self._handshaking and reason.check(SSL.Error):
             self._log_refusal("TLS", words.tls_mistake(reason.value))
-        if self._arriving is not None:
-            self._arriving.content.discard()
-            self._arriving = None
+        self._drop_arriving()
         self._log_out()
         self.factory.left(self)
 
@@ -360,7 +385,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
     def do_RSET(self, rest: bytes) -> None:
         """End the transaction, not the login."""
         if not rest:
-            self._transaction = None
+            self._end_transaction()
         self._answer(words.NO_ARGUMENT if rest else words.OK)
 
     @override
@@ -391,18 +416,15 @@ class FwdESMTP(Gate, smtp.ESMTP):
 
     do_ETRN = do_TURN = do_EXPN
 
-    def do_BDAT(self, rest: bytes) -> None:
-        """We do not offer it, and what follows it is no command: the session ends."""
-        self.send(replies.write(words.NOT_HERE))
-        self.close(words.CONTENT_REFUSED)
-
     def _hello(self, name: bytes, offer: str, *, extended: bool) -> None:
         if not name:
             self._answer(Reply(501, "5.4", f"Say {self._verb} and your name"))
             return
-        self._transaction = None
+        self._end_transaction()
         hello = excerpt(name.decode("latin-1"), 255)
         self.session = replace(self.session, hello=hello, extended=extended)
+        names = (line.partition(" ")[0] for line in self._keywords())
+        self._offered = frozenset(names)
         self._answer(Reply(250, None, self.settings.hostname + offer))
 
     def _keywords(self) -> tuple[str, ...]:
@@ -414,6 +436,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
             auth=mechanisms,
             size_limit=self.policy.message_size_limit,
             recipient_limit=self.policy.recipient_limit,
+            hold_until=self.factory.intake.now() + extensions.HOLD_LIMIT,
         )
 
     # STARTTLS
@@ -436,7 +459,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
     def _start_tls(self, creator: ServerTls) -> None:
         self.send(replies.write(Reply(220, "0.0", "Ready to start TLS")))
         self._flush()
-        self._transaction = None
+        self._end_transaction()
         self._log_out()
         self.session = replace(self.session, hello=None, extended=False)
         self._encrypted = self._handshaking = True
@@ -552,7 +575,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
             self._answer(refusal)
             return
         try:
-            parameters = commands.parse_mail(rest, offered=self._offered())
+            parameters = commands.parse_mail(rest, offered=self._offered)
+            hold_until = parameters.release_time(self.factory.intake.now())
         except commands.CommandFault as fault:
             self._answer(fault.reply)
             return
@@ -565,7 +589,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         asked: Deferred[Any] = maybeDeferred(self.delivery.validateFrom, helo, origin)
         self._then(
             asked,
-            lambda _: self._begin(parameters),
+            lambda _: self._begin(_Transaction(parameters, hold_until)),
             lambda failure: self._answer(self._reason(failure)),
         )
 
@@ -574,13 +598,16 @@ class FwdESMTP(Gate, smtp.ESMTP):
         """Add a recipient (RFC 5321 4.1.1.3); a repeated one is kept once."""
         transaction = self._transaction
         if transaction is None:
-            self._answer(Reply(503, "5.1", "Say MAIL first"))
+            self._answer(words.MAIL_FIRST)
+            return
+        if self._has_chunks:
+            self._answer(words.CHUNKS_BEGUN)
             return
         try:
             recipient = commands.parse_rcpt(
                 rest,
                 smtputf8=transaction.parameters.smtputf8,
-                offered=self._offered(),
+                offered=self._offered,
             )
         except commands.CommandFault as fault:
             self._refuse_recipient(transaction, fault.reply)
@@ -611,9 +638,6 @@ class FwdESMTP(Gate, smtp.ESMTP):
             return Reply(552, "3.4", f"Message is over {limit} octets")
         return self.factory.intake.no_room()
 
-    def _offered(self) -> frozenset[str]:
-        return frozenset(line.partition(" ")[0] for line in self._keywords())
-
     def _reason(self, failure: Failure) -> Reply:
         """The reply for a sender or recipient that `validateFrom/To` did not take."""
         reply = reply_to(failure.value)
@@ -621,10 +645,10 @@ class FwdESMTP(Gate, smtp.ESMTP):
             self._trouble("accounts", failure)
         return reply
 
-    def _begin(self, parameters: commands.MailParameters) -> None:
+    def _begin(self, transaction: _Transaction) -> None:
         account = getattr(self.delivery, "account", None)
         self.session = replace(self.session, account=account)
-        self._transaction = _Transaction(parameters)
+        self._transaction = transaction
         self._answer(Reply(250, "1.0", "Ok"))
 
     def _add(self, transaction: _Transaction, recipient: Recipient) -> None:
@@ -657,7 +681,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         else:
             self._answer(reply)
 
-    # DATA
+    # DATA and BDAT
 
     @override
     def do_DATA(self, rest: bytes) -> None:
@@ -667,39 +691,50 @@ class FwdESMTP(Gate, smtp.ESMTP):
         if refusal is not None or transaction is None:
             self._refuse_data(refusal or words.EHLO_FIRST)
             return
-        policy = self.policy
-        try:
-            content = Content(
-                self.factory.intake.spool,
-                policy.header_size_limit,
-                self._disk_is_slow,
-                self._disk_is_fast,
-            )
-        except MailError as broken:
-            self._trouble("spool", Failure(broken))
-            self._refuse_data(broken.reply)
+        refusal = self._open(transaction, DataReader)
+        if refusal is not None:
+            self._refuse_data(refusal)
             return
         self._transaction = None
-        reader = DataReader(policy.message_size_limit, policy.bare_newline)
-        deadline = self.clock.seconds() + MESSAGE_LIMIT
-        envelope = transaction.envelope()
-        self._arriving = _Arriving(envelope, reader, content, deadline)
         self.mode = smtp.DATA
         self._answer(Reply(354, None, "End data with <CR><LF>.<CR><LF>"))
         self.setTimeout(DATA_BLOCK_LIMIT)
 
+    def do_BDAT(self, rest: bytes) -> None:
+        """Take one chunk (RFC 3030 2); its octets are never read as commands."""
+        try:
+            said = commands.parse_bdat(rest)
+        except commands.CommandFault as fault:
+            # without its length nobody knows where the commands go on
+            self._log_refusal("BDAT", str(fault.reply))
+            self.close(fault.reply)
+            return
+        refusal = self._chunk_refusal()
+        limit = REFUSED_CHUNK_LIMIT if refusal else 2 * self.policy.message_size_limit
+        if said.size > limit:
+            refusal = refusal or words.far_over(self.policy.message_size_limit)
+            self._log_refusal("BDAT", str(refusal))
+            self._drop_arriving()
+            self.close(refusal)
+            return
+        self._chunk = _Chunk(said.size, said.last, said.size, refusal)
+        self.mode = smtp.DATA
+        self.setTimeout(DATA_BLOCK_LIMIT)
+        if said.size:
+            self.respond(b"")
+        else:
+            self._end_of_chunk(self._chunk)
+
     @override
     def take_data(self, buffer: bytearray) -> bool:
-        """Take mail data; only the reader knows where it ends."""
+        """Take mail data; only its reader, or its count, knows where it ends."""
+        if self._chunk is not None:
+            return self._take_chunk(self._chunk, buffer)
         arriving = self._arriving
-        if arriving is None:
+        if arriving is None or not isinstance(arriving.reader, DataReader):
             raise RuntimeError("mail data outside of DATA")
-        had_fault = arriving.fault is not None
         chunk, ended = arriving.reader.feed(buffer)
-        if chunk:
-            arriving.content.write(chunk)
-        if arriving.reader.fault is not None and not had_fault:
-            arriving.content.discard()
+        arriving.write(chunk)
         if ended:
             self._end_of_data(arriving)
             return True
@@ -712,12 +747,95 @@ class FwdESMTP(Gate, smtp.ESMTP):
         if rest:
             return words.NO_ARGUMENT
         if transaction is None:
-            return Reply(503, "5.1", "Say MAIL first")
+            return words.MAIL_FIRST
+        if self._has_chunks:
+            return words.CHUNKS_BEGUN
         if transaction.recipients:
             return None
         if transaction.refused:
             return Reply(554, "5.1", "No valid recipients")
         return Reply(503, "5.1", "Say RCPT first")
+
+    def _open(
+        self,
+        transaction: _Transaction,
+        make_reader: Callable[[int, str], ContentReader],
+    ) -> Reply | None:
+        """Begin to take content; the reply when the store cannot."""
+        policy = self.policy
+        try:
+            content = Content(
+                self.factory.intake.spool,
+                policy.header_size_limit,
+                self._disk_is_slow,
+                self._disk_is_fast,
+            )
+        except MailError as broken:
+            self._trouble("spool", Failure(broken))
+            return broken.reply
+        reader = make_reader(policy.message_size_limit, policy.bare_newline)
+        deadline = self.clock.seconds() + MESSAGE_LIMIT
+        envelope = transaction.envelope()
+        self._arriving = _Arriving(envelope, reader, content, deadline)
+        return None
+
+    @property
+    def _has_chunks(self) -> bool:
+        """Whether BDAT has begun in this transaction."""
+        spoiled = self._transaction is not None and self._transaction.spoiled
+        return self._arriving is not None or bool(spoiled)
+
+    def _chunk_refusal(self) -> Reply | None:
+        """Why a chunk cannot be taken now, or None; the first one opens the content."""
+        if self._arriving is not None:
+            return self._arriving.fault
+        transaction = self._transaction
+        if transaction is None:
+            return words.MAIL_FIRST
+        transaction.spoiled = (
+            transaction.spoiled
+            or self._data_refusal(transaction, b"")
+            or self._open(transaction, ChunkReader)
+        )
+        return transaction.spoiled
+
+    def _take_chunk(self, chunk: _Chunk, buffer: bytearray) -> bool:
+        piece = bytes(buffer[: chunk.left])
+        del buffer[: len(piece)]
+        chunk.left -= len(piece)
+        arriving = self._arriving
+        if arriving is not None and isinstance(arriving.reader, ChunkReader):
+            arriving.write(arriving.reader.feed(piece))
+        if not chunk.left:
+            self._end_of_chunk(chunk)
+            return True
+        if arriving is not None:
+            self._check_pace(arriving)
+        elif not self._holds:
+            self.setTimeout(DATA_BLOCK_LIMIT)
+        return False
+
+    def _end_of_chunk(self, chunk: _Chunk) -> None:
+        """Answer a chunk; only the last one ends the transaction."""
+        self._chunk = None
+        self._busy = True
+        self.mode = smtp.COMMAND
+        self.setTimeout(None)
+        arriving = self._arriving
+        if arriving is not None and arriving.reader.overrun:
+            self._check_pace(arriving)
+        elif arriving is None or chunk.refusal is not None:
+            if chunk.last:
+                self._end_transaction()
+            self._answer(chunk.refusal or words.MAIL_FIRST)
+        elif chunk.last:
+            self._transaction = None
+            if isinstance(arriving.reader, ChunkReader):
+                arriving.write(arriving.reader.end())
+            self._end_of_data(arriving)
+        else:
+            taken = Reply(250, "0.0", f"{chunk.size} octets received")
+            self._answer(arriving.fault or taken)
 
     def _refuse_data(self, reply: Reply) -> None:
         """Mail data sent without waiting for the 354 must not become commands."""
@@ -732,8 +850,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
     def _check_pace(self, arriving: _Arriving) -> None:
         if arriving.reader.overrun:
             self._drop_arriving()
-            limit = arriving.reader.size_limit
-            self.close(Reply(421, "3.4", f"Message is far over {limit} octets"))
+            self.close(words.far_over(arriving.reader.size_limit))
         elif self.clock.seconds() > arriving.deadline:
             self.timeoutConnection()
         elif not self._holds:
@@ -741,7 +858,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
 
     def _end_of_data(self, arriving: _Arriving) -> None:
         self._busy = True
-        self._verb = "the final dot"
+        self._verb = "the final dot" if self._verb == "DATA" else self._verb
         self.mode = smtp.COMMAND
         self.setTimeout(None)
         self._arriving = None
@@ -774,7 +891,13 @@ class FwdESMTP(Gate, smtp.ESMTP):
         if self._arriving is not None:
             self._arriving.content.discard()
             self._arriving = None
+        self._chunk = None
         self.mode = smtp.COMMAND
+
+    def _end_transaction(self) -> None:
+        """Forget the envelope, and the chunks that came for it."""
+        self._transaction = None
+        self._drop_arriving()
 
 
 class SubmissionFactory(smtp.SMTPFactory):

@@ -8,6 +8,8 @@ from fwd_mta.mail.reply import Reply
 
 OK = Reply(250, "0.0", "Ok")
 EHLO_FIRST = Reply(503, "5.1", "Say EHLO first")
+MAIL_FIRST = Reply(503, "5.1", "Say MAIL first")
+CHUNKS_BEGUN = Reply(503, "5.1", "BDAT has begun: more BDAT, BDAT LAST or RSET")
 NO_ARGUMENT = Reply(501, "5.4", "This command takes no argument")
 UNKNOWN = Reply(500, "5.2", "Unknown command")
 NOT_HERE = Reply(502, "5.1", "This command is not available here")
@@ -56,6 +58,11 @@ HELLO_IN_CLEAR = (
     "a TLS hello on a port that begins in clear: the client must be set to STARTTLS"
     " here, or use port 465"
 )
+
+
+def far_over(limit: int) -> Reply:
+    """For content that is not worth waiting for its end."""
+    return Reply(421, "3.4", f"Message is far over {limit} octets")
 
 
 def fault(error: BaseException | None) -> str:

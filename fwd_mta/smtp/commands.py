@@ -1,20 +1,21 @@
 """Commands on the wire: read from clients, written to peers (RFC 5321 4.1).
 
 Parameters of RFC 1870 (SIZE), 6152 (BODY), 6531 (SMTPUTF8), 3461 (RET, ENVID, NOTIFY,
-ORCPT) and 4954 (AUTH). What a client did wrong is raised as `CommandFault`, which holds
-the reply.
+ORCPT), 4954 (AUTH), 8689 (REQUIRETLS) and 4865 (HOLDFOR, HOLDUNTIL). What a client did
+wrong is raised as `CommandFault`, which holds the reply.
 """
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fwd_mta.mail.address import Mailbox, excerpt, parse_path
 from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient, Ret
 from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.mail.reply import Reply
-from fwd_mta.smtp.extensions import Offered
+from fwd_mta.smtp.extensions import HOLD_LIMIT, Offered
 
 ENVID_LIMIT = 100  # RFC 3461 4.4
 ORCPT_LIMIT = 500  # RFC 3461 4.2
@@ -28,6 +29,12 @@ _UNITEXT = re.compile(r"(?:[!-*,-<>-~\u00a1-\U0010ffff]|\+[0-9A-F]{2})+")
 _HEX = re.compile(r"\+([0-9A-F]{2})")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CHUNK = re.compile(rb"([0-9]{1,20})(?:[ \t]+(LAST))?", re.IGNORECASE)
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
+    r"(?:Z|[+-][0-9]{2}:[0-9]{2})",
+    re.IGNORECASE,
+)
 
 
 class CommandFault(SyntaxFault):
@@ -57,6 +64,27 @@ class MailParameters:
     ret: Ret | None = None
     envid: str | None = None
     auth: str | None = None
+    requiretls: bool = False
+    holdfor: int | None = None
+    holduntil: float | None = None
+
+    def release_time(self, now: float) -> float | None:
+        """When the message may leave (RFC 4865); None for at once.
+
+        Raises CommandFault, 501 5.5.4, when that is further away than we offer.
+        """
+        asked = self.holduntil if self.holdfor is None else now + self.holdfor
+        if asked is not None and asked > now + HOLD_LIMIT:
+            raise _bad(f"Mail is held for {HOLD_LIMIT // 86400} days at most")
+        return asked
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a BDAT command announces."""
+
+    size: int
+    last: bool
 
 
 def parse(line: bytes) -> Command:
@@ -82,8 +110,18 @@ def parse_mail(argument: bytes, *, offered: Collection[str]) -> MailParameters:
     mailbox = _mailbox(path, "1.7", utf8=utf8)
     if mailbox is not None and not mailbox.domain:
         raise CommandFault(501, "1.7", f"The sender has no @domain: {excerpt(path)}")
+    if {"HOLDFOR", "HOLDUNTIL"} <= given.keys():
+        raise _bad("HOLDFOR and HOLDUNTIL exclude each other")
     fields = {name.lower(): value for name, value in values.items()}
     return MailParameters(mailbox, **fields)
+
+
+def parse_bdat(argument: bytes) -> Chunk:
+    """Read what follows BDAT (RFC 3030 2); raises CommandFault, 501 5.5.4."""
+    found = _CHUNK.fullmatch(argument)
+    if found is None:
+        raise _bad("Say BDAT, a number of octets, and LAST with the last chunk")
+    return Chunk(int(found[1]), found[2] is not None)
 
 
 def parse_rcpt(
@@ -245,8 +283,25 @@ def _ret(value: str) -> Ret:
 
 def _flag(value: str) -> bool:
     if value:
-        raise _bad("SMTPUTF8 takes no value")
+        raise _bad("SMTPUTF8 and REQUIRETLS take no value")
     return True
+
+
+def _interval(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise _bad(f"HOLDFOR wants a number of seconds: {excerpt(value)}")
+    return int(value)
+
+
+def _moment(value: str) -> float:
+    """A date and time with its zone (RFC 3339 5.6)."""
+    wanted = "HOLDUNTIL wants a date and time, as in 2027-01-31T08:00:00Z"
+    if not _MOMENT.fullmatch(value):
+        raise _bad(f"{wanted}: {excerpt(value)}")
+    try:
+        return datetime.fromisoformat(value.upper()).timestamp()
+    except (ValueError, OverflowError):
+        raise _bad(f"{wanted}: {excerpt(value)}") from None
 
 
 def _envid(value: str) -> str:
@@ -303,6 +358,9 @@ _MAIL_PARAMETERS = {
     "RET": _Parameter("DSN", _ret),
     "ENVID": _Parameter("DSN", _envid),
     "AUTH": _Parameter("AUTH", _auth),
+    "REQUIRETLS": _Parameter("REQUIRETLS", _flag),
+    "HOLDFOR": _Parameter("FUTURERELEASE", _interval),
+    "HOLDUNTIL": _Parameter("FUTURERELEASE", _moment),
 }
 _RCPT_PARAMETERS = {
     "NOTIFY": _Parameter("DSN", _notify),

@@ -1,7 +1,8 @@
 """Mail data on the wire: read from clients, written to peers (RFC 5321 4.5.2).
 
-Both directions agree on one thing: only CRLF.CRLF ends a message. All work is done on
-whole chunks by the C code below Python, never octet by octet or line by line.
+Both directions agree on one thing: behind DATA only CRLF.CRLF ends a message; behind
+BDAT (RFC 3030) only its count does. All work is done on whole chunks by the C code
+below Python, never octet by octet or line by line.
 """
 
 import re
@@ -14,18 +15,17 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
-class DataReader:
-    """Reads what follows DATA, in any pieces, up to the final dot.
+class ContentReader:
+    """What both readers know of the content so far.
 
     The first fault is remembered in `fault`, and all content after it is discarded; the
-    protocol answers it after the final dot, so that content never becomes commands.
+    protocol answers it at the end, so that content never becomes commands.
     `bare_newline` is "normalize" (a bare LF becomes CRLF) or "reject".
     """
 
     def __init__(self, size_limit: int, bare_newline: str = "normalize") -> None:
         self.size_limit = size_limit
         self._normalize = bare_newline == "normalize"
-        self._at_start = True
         self._lines = 0
         self._received = 0
         self.size = 0
@@ -36,36 +36,8 @@ class DataReader:
         """Whether more than twice the limit came: not worth waiting for the end."""
         return self._received > 2 * self.size_limit
 
-    def feed(self, buffer: bytearray) -> tuple[bytes, bool]:
-        """Take what is ready out of the buffer; give content, and whether it ended.
-
-        Content comes without its stuffed dots and with CRLF at each line's end. Up to
-        four octets that may begin the end stay in the buffer, and so does all that is
-        behind the end.
-        """
-        if self._at_start and not self._begin(buffer):
-            return b"", False
-        if self._at_start and buffer.startswith(b".\r\n"):
-            del buffer[:3]
-            return b"", True
-        end = buffer.find(_END)
-        cut = end + 2 if end >= 0 else len(buffer) - _held(buffer)
-        raw = bytes(buffer[:cut])
-        del buffer[: end + len(_END) if end >= 0 else cut]
-        return self._content(raw), end >= 0
-
-    def _begin(self, buffer: bytearray) -> bool:
-        """Whether enough is there to tell a first line's dot from the end."""
-        return not b".\r\n".startswith(buffer) or len(buffer) == 3
-
-    def _content(self, raw: bytes) -> bytes:
-        if not raw:
-            return b""
-        chunk = raw.replace(b"\r\n.", b"\r\n")
-        if self._at_start and chunk.startswith(b"."):
-            chunk = chunk[1:]
-        self._at_start = False
-        self._received += len(raw)
+    def _kept(self, chunk: bytes) -> bytes:
+        """Count and check a chunk; what of it is kept."""
         self.size += len(chunk)
         chunk = self._checked(chunk)
         if self.size > self.size_limit:
@@ -99,6 +71,77 @@ class DataReader:
     def _refuse(self, detail: str, text: str, code: int = 550) -> None:
         if self.fault is None:
             self.fault = Reply(code, detail, text)
+
+
+class DataReader(ContentReader):
+    """Reads what follows DATA, in any pieces, up to the final dot."""
+
+    def __init__(self, size_limit: int, bare_newline: str = "normalize") -> None:
+        super().__init__(size_limit, bare_newline)
+        self._at_start = True
+
+    def feed(self, buffer: bytearray) -> tuple[bytes, bool]:
+        """Take what is ready out of the buffer; give content, and whether it ended.
+
+        Content comes without its stuffed dots and with CRLF at each line's end. Up to
+        four octets that may begin the end stay in the buffer, and so does all that is
+        behind the end.
+        """
+        if self._at_start and not self._begin(buffer):
+            return b"", False
+        if self._at_start and buffer.startswith(b".\r\n"):
+            del buffer[:3]
+            return b"", True
+        end = buffer.find(_END)
+        cut = end + 2 if end >= 0 else len(buffer) - _held(buffer)
+        raw = bytes(buffer[:cut])
+        del buffer[: end + len(_END) if end >= 0 else cut]
+        return self._content(raw), end >= 0
+
+    def _begin(self, buffer: bytearray) -> bool:
+        """Whether enough is there to tell a first line's dot from the end."""
+        return not b".\r\n".startswith(buffer) or len(buffer) == 3
+
+    def _content(self, raw: bytes) -> bytes:
+        if not raw:
+            return b""
+        chunk = raw.replace(b"\r\n.", b"\r\n")
+        if self._at_start and chunk.startswith(b"."):
+            chunk = chunk[1:]
+        self._at_start = False
+        self._received += len(raw)
+        return self._kept(chunk)
+
+
+class ChunkReader(ContentReader):
+    """Reads the content of BDAT chunks, in any pieces; no dot means anything there.
+
+    The content is held to the same rules as behind DATA (RFC 3030 2): a CR that ends a
+    piece waits for the next, also over the edge of a chunk.
+    """
+
+    def __init__(self, size_limit: int, bare_newline: str = "normalize") -> None:
+        super().__init__(size_limit, bare_newline)
+        self._owed = b""
+        self._open_line = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """Give content, with CRLF at each line's end."""
+        self._received += len(piece)
+        piece = self._owed + piece
+        self._owed = b"\r" if piece.endswith(b"\r") else b""
+        return self._taken(piece[:-1] if self._owed else piece)
+
+    def end(self) -> bytes:
+        """Give what is still owed: DATA cannot carry an unfinished last line either."""
+        rest, self._owed = self._owed, b""
+        rest = self._taken(rest)
+        return self._taken(b"\r\n") if self._open_line else rest
+
+    def _taken(self, chunk: bytes) -> bytes:
+        if chunk:
+            self._open_line = not chunk.endswith(b"\n")
+        return self._kept(chunk)
 
 
 def _held(buffer: bytearray) -> int:

@@ -1,8 +1,11 @@
 """Service extensions: what an EHLO answer offers, theirs and ours (RFC 5321 2.2)."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from fwd_mta.mail.reply import Reply
+
+HOLD_LIMIT = 30 * 86400  # the most that FUTURERELEASE may ask for, in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,12 @@ def keywords(
     auth: tuple[str, ...],
     size_limit: int,
     recipient_limit: int,
+    hold_until: float,
 ) -> tuple[str, ...]:
-    """List our EHLO keywords, as far as the session has come (SPEC section 2)."""
+    """List our EHLO keywords, as far as the session has come (SPEC section 2).
+
+    `hold_until` is the latest time that FUTURERELEASE may name.
+    """
     lines = [
         "PIPELINING",
         f"SIZE {size_limit}",
@@ -76,11 +83,15 @@ def keywords(
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
         "DSN",
+        "CHUNKING",
     ]
     if starttls and not encrypted:
         lines.append("STARTTLS")
     if encrypted and auth:
         lines.append("AUTH " + " ".join(auth))
     if encrypted:
+        latest = datetime.fromtimestamp(hold_until, UTC)
+        lines.append("REQUIRETLS")
+        lines.append(f"FUTURERELEASE {HOLD_LIMIT} {latest:%Y-%m-%dT%H:%M:%SZ}")
         lines.append(f"LIMITS RCPTMAX={recipient_limit}")
     return tuple(lines)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fwd_mta.smtp.data import DataReader, DotEncoder
+from fwd_mta.smtp.data import ChunkReader, DataReader, DotEncoder
 from tests.properties import given, settings, st
 
 LIMIT = 1000
@@ -179,6 +179,47 @@ class DataReaderTests(SynchronousTestCase):
         expected, behind = by_lines(data)
         self.assertEqual((content, ended, rest), (expected, True, behind))
         self.assertIsNone(reader.fault)
+
+
+class ChunkReaderTests(SynchronousTestCase):
+    """`ChunkReader` counts octets, and holds them to the rules of DATA."""
+
+    def _read(self, pieces: list[bytes]) -> tuple[bytes, ChunkReader]:
+        reader = ChunkReader(LIMIT)
+        content = b"".join([reader.feed(piece) for piece in pieces])
+        return content + reader.end(), reader
+
+    @given(st.lists(st.sampled_from([b"a", b"\r\n", b"\n", b".", b"\r\n.\r\n"])))
+    @settings(max_examples=200)
+    def test_at_every_split(self, words: list[bytes]) -> None:
+        """However it is cut, the content is the same; a dot means nothing."""
+        whole = b"".join(words)
+        meant = re.sub(rb"(?<!\r)\n", b"\r\n", whole)
+        if meant and not meant.endswith(b"\n"):
+            meant += b"\r\n"
+        for place in range(len(whole) + 1):
+            content, reader = self._read(cut(whole, [place]))
+            self.assertIsNone(reader.fault)
+            self.assertEqual(content, meant)
+
+    def test_bare_cr_at_every_split(self) -> None:
+        """A CR without LF is refused, also as the very last octet."""
+        for whole in (b"a\rb\r\n", b"a\r\r\n", b"a\r"):
+            for place in range(len(whole) + 1):
+                content, reader = self._read(cut(whole, [place]))
+                self.assertEqual(str(reader.fault), "550 5.6.0 Bare CR in line 1")
+                self.assertNotIn(b"\n", content)
+
+    def test_limit(self) -> None:
+        """Octets over the limit are refused, twice as many are not waited for."""
+        reader = ChunkReader(10)
+        self.assertEqual(reader.feed(b"x" * 10), b"x" * 10)
+        self.assertEqual(reader.feed(b"x"), b"")
+        assert reader.fault is not None
+        self.assertEqual(reader.fault.code, 552)
+        self.assertFalse(reader.overrun)
+        reader.feed(b"x" * 10)
+        self.assertTrue(reader.overrun)
 
 
 class DotEncoderTests(SynchronousTestCase):

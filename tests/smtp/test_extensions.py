@@ -61,19 +61,24 @@ class KeywordsTests(SynchronousTestCase):
             auth=("PLAIN", "LOGIN"),
             size_limit=1000,
             recipient_limit=50,
+            hold_until=1798761600.0,
         )
 
     def test_in_clear(self) -> None:
         """Before TLS there is STARTTLS and nothing about AUTH."""
         ours = self._ours(encrypted=False, starttls=True)
         self.assertIn("STARTTLS", ours)
-        self.assertFalse([line for line in ours if line.startswith(("AUTH", "LIMITS"))])
+        self.assertFalse(
+            [line for line in ours if line.startswith(("AUTH", "LIMITS", "REQ", "FUT"))]
+        )
 
     def test_encrypted(self) -> None:
         """Inside TLS there is AUTH and no second STARTTLS."""
         ours = self._ours(encrypted=True, starttls=True)
         self.assertIn("AUTH PLAIN LOGIN", ours)
         self.assertIn("LIMITS RCPTMAX=50", ours)
+        self.assertIn("REQUIRETLS", ours)
+        self.assertIn("FUTURERELEASE 2592000 2027-01-01T00:00:00Z", ours)
         self.assertNotIn("STARTTLS", ours)
 
     def test_read_by_ourselves(self) -> None:
