@@ -145,7 +145,7 @@ class Submission:
     hopcount_limit: int = key(count(1, 1000), 50)
     bare_newline: str = key(choice("normalize", "reject"), "normalize")
     long_lines: str = key(choice("encode", "reject"), "encode")
-    duplicate_window: float = key(duration(), "10m", later=True)
+    duplicate_window: float = key(duration(), "10m")
     trace_client: bool = key(YES_NO, False)
 
 

@@ -21,6 +21,15 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """A client sent a message again and was answered with the id of the first."""
+
+    id: str
+    account: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A client was told no; `reply` is our own text, `where` the verb."""
 
@@ -91,6 +100,14 @@ class Lifecycle:
 
 
 Event = (
-    Accepted | Refused | Attempted | Notified | Finished | Receipt | Trouble | Lifecycle
+    Accepted
+    | Repeated
+    | Refused
+    | Attempted
+    | Notified
+    | Finished
+    | Receipt
+    | Trouble
+    | Lifecycle
 )
 Emit = Callable[[Event], None]

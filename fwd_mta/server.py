@@ -21,6 +21,7 @@ from fwd_mta.events import Emit, Lifecycle, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.clients import Clients
+from fwd_mta.inbound.duplicates import Duplicates, confirmed_by
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal
@@ -147,6 +148,9 @@ class Server:
             seams.emit,
             trace_client=configuration.submission.trace_client,
             keys=settings.signing_keys_of(configuration, seams.read_file),
+            duplicates=Duplicates(
+                configuration.submission.duplicate_window, confirmed_by(self.store)
+            ),
         )
 
     def _make_agent(self, rules: RuleTable, trust: ClientTlsContext) -> Agent:
@@ -360,6 +364,7 @@ class Server:
         self.checks.timeout = fresh.scan.timeout
         self.checks.on_error = fresh.scan.on_error
         self.intake.trace_client = fresh.submission.trace_client
+        self.intake.duplicates.window = fresh.submission.duplicate_window
         self.agent.settings = settings.agent_of(fresh)
         self.scheduler.schedule = settings.schedule_of(fresh)
         self.scheduler.style = settings.notices_of(fresh)

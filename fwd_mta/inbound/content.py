@@ -6,6 +6,7 @@ large; a client that is faster than the disk is paused.
 """
 
 from collections.abc import Callable
+from hashlib import blake2b
 
 from fwd_mta.interfaces import Spool
 from fwd_mta.mail.message import Body, Message
@@ -44,6 +45,7 @@ class Content:
         self._waits = False
         self._lines = 0
         self._tail = 0
+        self._hash = blake2b(digest_size=20)
         self.eight_bit = False
         self.long_line: int | None = None
         self.fault: Reply | None = None
@@ -56,6 +58,10 @@ class Content:
             self._write_body(chunk)
         else:
             self._write_head(chunk)
+
+    def digest(self) -> bytes:
+        """A digest of the body as it came."""
+        return self._hash.digest()
 
     async def done(self) -> Message:
         """End; raises StoreError when the body could not be kept."""
@@ -105,6 +111,7 @@ class Content:
         if not chunk:
             return
         self._look_at(chunk)
+        self._hash.update(chunk)
         self._spool.write(chunk)
         if self._spool.backlog > BACKLOG_LIMIT and not self._waits:
             self._waits = True

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from fwd_mta.events import Accepted, Emit, Trouble
+from fwd_mta.events import Accepted, Emit, Repeated, Trouble
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.content import Content
+from fwd_mta.inbound.duplicates import Duplicates
 from fwd_mta.inbound.words import fault
 from fwd_mta.interfaces import (
     Entropy,
@@ -53,7 +54,9 @@ class Intake:
         *,
         trace_client: bool = False,
         keys: Sequence[SigningKey] = (),
+        duplicates: Duplicates | None = None,
     ) -> None:
+        self.duplicates = duplicates or Duplicates(0, _never)
         self.policy = policy
         self.checks = checks
         self.trace_client = trace_client
@@ -98,14 +101,30 @@ class Intake:
         reply = refusal(session, envelope, message, policy)
         if reply is not None:
             return reply
+        known = self.duplicates.key(session, envelope, message.head, content.digest())
+        first = await self.duplicates.first(known, self._wall.now())
+        if first is not None:
+            return self._repeated(session, first, content)
         fitted = await self._fitted(envelope, message, content, policy)
         if isinstance(fitted, Reply):
             return with_help(fitted, policy.help_url)
-        return await self._checked(session, envelope, fitted, content)
+        outcome = await self._checked(session, envelope, fitted, content)
+        if isinstance(outcome, Reply):
+            return outcome
+        entry = await self._queued(session, *outcome)
+        self.duplicates.remember(known, entry.id, entry.queued_at)
+        return _taken(entry.id)
+
+    def _repeated(self, session: Session, first: str, content: Content) -> Reply:
+        content.discard()
+        login = session.account.login if session.account else ""
+        with suppress(Exception):
+            self._emit(Repeated(first, login, session.client))
+        return _taken(first)
 
     async def _checked(
         self, session: Session, envelope: Envelope, message: Message, content: Content
-    ) -> Reply:
+    ) -> tuple[QueueEntry, Message] | Reply:
         """Stamp, ask the scanners, and do what follows from their verdicts."""
         now = self._wall.now()
         name = entry_id(now, self._entropy.octets(8))
@@ -128,18 +147,17 @@ class Intake:
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         entry = _entry(name, now, session, meant, message)
         origin = replace(entry.origin, checks=outcome.checks)
-        entry = replace(entry, origin=origin, held=outcome.held)
-        return await self._queued(session, entry, message)
+        return replace(entry, origin=origin, held=outcome.held), message
 
     async def _queued(
         self, session: Session, entry: QueueEntry, message: Message
-    ) -> Reply:
+    ) -> QueueEntry:
         event = _accepted(entry, session)
         await self._writer.add(entry, message)
         # it is durable: nothing from here on may turn the 250 into a 451
         with suppress(Exception):
             self._emit(event)
-        return Reply(250, "0.0", f"Ok: queued as {entry.id}")
+        return entry
 
     async def _signed(self, message: Message, now: float) -> Message:
         """The message with a signature of each key of its author's domain."""
@@ -202,9 +220,13 @@ def policy_for(session: Session, policy: SubmissionPolicy) -> SubmissionPolicy:
 
 
 def _ascii_head(head: bytes, envelope: Envelope) -> bytes | Reply:
-    """The head without raw UTF-8, unless SMTPUTF8 says that it may have some."""
-    if not envelope.smtputf8:
-        return encode_header(head)
+    """The head without raw UTF-8, unless SMTPUTF8 says that it may have some.
+
+    Some clients always say it; what can go without goes everywhere.
+    """
+    encoded = head if _needs_utf8(envelope) else encode_header(head)
+    if not envelope.smtputf8 or not isinstance(encoded, Reply):
+        return encoded
     try:
         head.decode()
     except UnicodeDecodeError:
@@ -216,6 +238,22 @@ async def pieces(message: Message) -> AsyncIterator[bytes]:
     """The body in blocks, each small enough to look at between two events."""
     for at in range(0, message.body_size, _PIECE):
         yield await message.read(at, _PIECE)
+
+
+def _needs_utf8(envelope: Envelope) -> bool:
+    """Whether an address of the envelope cannot be written in ASCII."""
+    mailboxes = [one.mailbox for one in envelope.recipients]
+    if envelope.reverse_path is not None:
+        mailboxes.append(envelope.reverse_path)
+    return not all(mailbox.as_ascii.is_ascii for mailbox in mailboxes)
+
+
+def _taken(name: str) -> Reply:
+    return Reply(250, "0.0", f"Ok: queued as {name}")
+
+
+async def _never(name: str) -> bool:
+    return False
 
 
 async def _whole(message: Message) -> bytes:

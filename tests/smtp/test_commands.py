@@ -6,18 +6,22 @@ from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient, Ret
 from fwd_mta.mail.reply import Reply
 from fwd_mta.smtp.commands import (
+    Chunk,
     Command,
     CommandFault,
     MailParameters,
     mail_command,
     parse,
+    parse_bdat,
     parse_mail,
     parse_rcpt,
     rcpt_command,
 )
 from fwd_mta.smtp.extensions import Offered
 
-ALL = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "DSN", "AUTH"})
+ALL = frozenset(
+    {"SIZE", "8BITMIME", "SMTPUTF8", "DSN", "AUTH", "REQUIRETLS", "FUTURERELEASE"}
+)
 ANN = Mailbox("ann", "example.com")
 BOB = Mailbox("bob", "example.net")
 
@@ -97,6 +101,32 @@ class ParseMailTests(SynchronousTestCase):
             ),
         )
 
+    def test_release_time(self) -> None:
+        """HOLDFOR counts from now, HOLDUNTIL has a zone; 30 days are the most."""
+        for words, release in (
+            (b"HOLDFOR=0", 1000.0),
+            (b"HOLDFOR=2592000", 2593000.0),
+            (b"holduntil=1970-01-01t01:00:00.5+01:00", 0.5),
+            (b"HOLDUNTIL=1970-01-31T00:16:40Z", 2593000.0),
+            (b"", None),
+        ):
+            said = parse_mail(b"FROM:<ann@example.com> " + words, offered=ALL)
+            self.assertEqual(said.release_time(1000.0), release, words)
+        for words in (b"HOLDFOR=2592001", b"HOLDUNTIL=1970-01-31T00:16:41Z"):
+            said = parse_mail(b"FROM:<ann@example.com> " + words, offered=ALL)
+            fault = self.assertRaises(CommandFault, said.release_time, 1000.0)
+            self.assertEqual(str(fault.reply)[:9], "501 5.5.4")
+
+    def test_chunks(self) -> None:
+        """BDAT has a length, and LAST or nothing."""
+        self.assertEqual(parse_bdat(b"0"), Chunk(0, last=False))
+        self.assertEqual(parse_bdat(b"12  last"), Chunk(12, last=True))
+        bad = [b"", b"LAST", b"-1", b"+1", b"0x10", b"1 LAST LAST", b"1LAST", b"1 END"]
+        bad += [b"1.0", b"1" * 21, "\u0661".encode(), b"1\t", b"1 2", b"1,5"]
+        for argument in bad:
+            fault = self.assertRaises(CommandFault, parse_bdat, argument)
+            self.assertEqual(str(fault.reply)[:9], "501 5.5.4", argument)
+
     def test_quoted_bracket(self) -> None:
         """A bracket and a blank inside a quoted local part do not end the path."""
         said = parse_mail(b'FROM:<"a> b"@example.com> SIZE=1', offered=ALL)
@@ -159,6 +189,34 @@ class ParseMailTests(SynchronousTestCase):
             "ENVID",
             "AUTH=a+b",
             "=x",
+            "SIZE=1=2",
+            "SIZE==1",
+            "SIZE=\u0661",
+            "BODY=",
+            "BODY=8BITMIME,7BIT",
+            "RET=",
+            "RET=FULL RET=HDRS",
+            "ENVID=a+00",
+            "ENVID=\u00e4",
+            "REQUIRETLS=1",
+            "REQUIRETLS REQUIRETLS",
+            "HOLDFOR",
+            "HOLDFOR=",
+            "HOLDFOR=-1",
+            "HOLDFOR=1.5",
+            "HOLDFOR=" + "9" * 10,
+            "HOLDFOR=1 HOLDFOR=1",
+            "HOLDFOR=1 HOLDUNTIL=2027-01-01T00:00:00Z",
+            "HOLDUNTIL=",
+            "HOLDUNTIL=2027-01-01",
+            "HOLDUNTIL=2027-01-01T00:00:00",
+            "HOLDUNTIL=2027-02-30T00:00:00Z",
+            "HOLDUNTIL=2027-01-01T25:00:00Z",
+            "HOLDUNTIL=2027-01-01T00:00:00+99:00",
+            "HOLDUNTIL=1798761600",
+            "-=1",
+            "SI_ZE=1",
+            "\x7f=1",
         ]
         for word in words:
             self.assertEqual(self.reply(b"FROM:<> " + word.encode()), "501 5.5.4", word)
