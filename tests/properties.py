@@ -4,7 +4,7 @@ So that a plain `pip install -e .` is enough for `trial tests`.
 """
 
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 try:
@@ -20,6 +20,9 @@ except ImportError:
 
         def __call__(self, *_: object, **__: object) -> "_Anything":
             return self
+
+        def __iter__(self) -> Iterator[object]:
+            return iter(())
 
         def __or__(self, other: object) -> "_Anything":
             return self

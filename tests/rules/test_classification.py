@@ -1,7 +1,6 @@
 """What other mail servers' words mean."""
 
 import json
-import time
 from importlib.resources import files
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -175,16 +174,15 @@ class DecisionTests(SynchronousTestCase):
 class HostileReplyTests(SynchronousTestCase):
     """Replies made to hurt."""
 
-    def test_long_replies_are_quick(self) -> None:
-        """64 KiB of any rule's own words cost milliseconds."""
+    def test_long_replies_cost_what_short_ones_do(self) -> None:
+        """Of 64 KiB of any rule's own words the first 4 KiB decide alone."""
         words = ("listed at ", "a@", "1.2.3.4 ", "mailbox over ", "x" * 70, "1:" * 8)
-        longest = 0.0
         for word in words:
-            reply = Reply(550, "7.1", word * (65536 // len(word)))
-            before = time.process_time()
-            TABLE.diagnose(reply, Stage.RCPT)
-            longest = max(longest, time.process_time() - before)
-        self.assertLess(longest, 1.0)
+            long = Reply(550, "7.1", word * (65536 // len(word)))
+            cut = Reply(550, "7.1", long.text[:4096])
+            self.assertEqual(
+                TABLE.diagnose(long, Stage.RCPT), TABLE.diagnose(cut, Stage.RCPT)
+            )
 
     def test_words_at_the_end_of_a_long_reply(self) -> None:
         """What stands behind the first 4 KiB is not read."""
