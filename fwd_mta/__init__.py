@@ -13,9 +13,11 @@ no I/O and never imports Twisted. The upper half follows the message.
     queue       how mail waits
     outbound    how mail goes out
     world       the world in memory: twins of the seams, for demo, simulation and tests
-    config      TOML to nouns
+    config      every setting in one table; `tables` and `kinds` read TOML for it
+    settings    what the settings mean to each room
     admin       the control socket, the `fwdmta` command, the demo
-    service     the composition root: the only file that knows every room
+    server      all rooms composed, over seams that are real or in memory
+    service     what twistd starts: the real seams, signals, the server's life
 
 `docs/walk.md` follows one message through them.
 """
