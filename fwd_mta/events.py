@@ -84,6 +84,26 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteRests:
+    """A site is left alone for so many seconds; `source`: by that address only.
+
+    An empty `source` and a block list in `reply` mean all that we send from.
+    """
+
+    site: str
+    source: str
+    reply: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SiteWorks:
+    """A site that rested takes mail again."""
+
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something of ours is not as it should be; `what` says it, `cure` what to do."""
 
@@ -107,6 +127,8 @@ Event = (
     | Notified
     | Finished
     | Receipt
+    | SiteRests
+    | SiteWorks
     | Trouble
     | Lifecycle
 )

@@ -284,6 +284,13 @@ class QueueWorker(Protocol):
         the lease ends and it is filed by its state, unless it owes notices.
         """
 
+    def postpone(self, entry: QueueEntry, until: float) -> Awaitable[None]:
+        """End the lease of an entry that was not tried; look at it again by then.
+
+        Nothing is recorded: it stays due as it was, and after a restart may come
+        earlier.
+        """
+
     def pay(
         self, entry: QueueEntry, notices: Sequence[tuple[QueueEntry, Message]]
     ) -> Awaitable[QueueEntry]:
@@ -365,7 +372,7 @@ class Delivery:
 
     `envelope.recipients` are those of this delivery. `before_dot` is awaited before the
     bytes of a final dot are handed to the transport; it raises Interrupted when no new
-    dot may go out.
+    dot may go out. `shunned`: our source addresses that are better not used there.
     """
 
     entry_id: str
@@ -373,6 +380,7 @@ class Delivery:
     destination: Destination
     message: Message
     before_dot: Callable[[Sequence[Recipient]], Awaitable[None]]
+    shunned: frozenset[str] = frozenset()
 
 
 class DeliveryAgent(Protocol):
@@ -380,6 +388,12 @@ class DeliveryAgent(Protocol):
 
     def deliver(self, delivery: Delivery) -> Awaitable[Attempt]:
         """Try once; a recipient without a result was not tried (Interrupted)."""
+
+    def site(self, destination: Destination) -> Awaitable[str]:
+        """The name of the site that a destination belongs to; empty: no host at all.
+
+        Domains with the same exchangers are one site.
+        """
 
     def stop(self) -> Awaitable[None]:
         """Close idle connections."""

@@ -96,7 +96,7 @@ class Server:
         self._clients = Clients()
         self.factories = [self._make_factory(one) for one in configuration.listeners]
         self.commands = Commands(
-            self.store, seams.wall, self.scheduler.wake, self.reload
+            self.store, seams.wall, self.scheduler.wake, self.reload, self._lift
         )
         self._control = ControlFactory(self.commands, seams.emit)
         self.ports: list[IListeningPort] = []
@@ -104,6 +104,9 @@ class Server:
         self._metrics_port: IListeningPort | None = None
         self._gauges = self._make_gauges()
         self._state = "starting"
+
+    def _lift(self, everything: bool) -> None:
+        self.scheduler.sites.lift(blocks=everything)
 
     # Making the rooms
 
@@ -175,6 +178,7 @@ class Server:
             settings.routing_of(configuration, seams.read_file),
             settings.schedule_of(configuration),
             settings.notices_of(configuration),
+            limits=settings.sites_of(configuration),
         )
 
     def _make_factory(self, listener: Listener) -> SubmissionFactory:
@@ -367,6 +371,8 @@ class Server:
         self.intake.duplicates.window = fresh.submission.duplicate_window
         self.agent.settings = settings.agent_of(fresh)
         self.scheduler.schedule = settings.schedule_of(fresh)
+        self.scheduler.sites.schedule = self.scheduler.schedule
+        self.scheduler.sites.settings = settings.sites_of(fresh)
         self.scheduler.style = settings.notices_of(fresh)
         for listener, factory in zip(fresh.listeners, self.factories, strict=True):
             factory.settings = settings.listener_of(listener, fresh)

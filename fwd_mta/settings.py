@@ -15,6 +15,7 @@ from fwd_mta.outbound.connection import Timeouts
 from fwd_mta.outbound.pool import PoolSettings
 from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.scheduler import NoticeStyle
+from fwd_mta.queue.sites import SiteSettings
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
@@ -114,6 +115,14 @@ def notices_of(configuration: Configuration) -> NoticeStyle:
         configuration.queue.bounce_size_limit,
         configuration.help.url or "",
         configuration.help.contact or "",
+    )
+
+
+def sites_of(configuration: Configuration) -> SiteSettings:
+    """How much goes to one site at a time."""
+    delivery = configuration.delivery
+    return SiteSettings(
+        delivery.destination_concurrency_limit, sources=delivery.source_addresses
     )
 
 

@@ -57,11 +57,16 @@ def _nothing() -> None:
     """Wake nobody: no scheduler runs."""
 
 
+def _lift_none(everything: bool) -> None:
+    """Lift no rest: no scheduler runs."""
+
+
 class Commands:
     """The verbs. Each takes and gives JSON objects, and raises CommandError.
 
     `wake` is called when something may have become due; `reload` gives the lines on
-    what is wrong with the new configuration, none when it is in force.
+    what is wrong with the new configuration, none when it is in force; `lift` has dead
+    sites probed at once, and with True ends the rests after block lists too.
     """
 
     def __init__(
@@ -70,11 +75,13 @@ class Commands:
         wall: WallClock,
         wake: Callable[[], None] = _nothing,
         reload: Reload | None = None,
+        lift: Callable[[bool], None] = _lift_none,
     ) -> None:
         self._keeper = keeper
         self._wall = wall
         self._wake = wake
         self._reload = reload
+        self._lift = lift
         self._verbs: Mapping[str, Callable[[Json], Awaitable[Json]]] = {
             "list": self.list,
             "count": self.count,
@@ -159,6 +166,8 @@ class Commands:
         ids = request.get("ids")
         if not isinstance(ids, Sequence) or len(ids) > BATCH:
             raise CommandError(f"a change is about a list of up to {BATCH} ids")
+        if change.past == "retried":
+            self._lift(request.get("all") is True)
         items = [await self._changed(str(one), change, reason) for one in ids]
         self._wake()
         return {"items": items}

@@ -127,7 +127,12 @@ def change(options: Options, world: Surroundings) -> int:
     """`queue hold|release|retry|cancel`, by id, by filter or for all."""
     wanted = _wanted(options)
     _check_targets(options, wanted)
-    request = {"verb": "change", "change": options.change, "reason": options.reason}
+    request = {
+        "verb": "change",
+        "change": options.change,
+        "reason": options.reason,
+        "all": options.all,
+    }
     with queue_of(options, world) as call:
         ids = iter(options.ids) if options.ids else _matching(call, options, wanted)
         done = sum(

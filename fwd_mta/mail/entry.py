@@ -91,6 +91,7 @@ class DeliveryResult:
     `reply` is the peer's last word about it, None when none was heard; `in_doubt`:
     the final dot went out and no reply came (P2); `tls` describes the connection.
     `relayed`: the next hop offers no DSN and SUCCESS was asked for (RFC 3461 5.2.2).
+    `source` is the address we went out from, where one was chosen; it is not kept.
     """
 
     recipient: Recipient
@@ -101,6 +102,7 @@ class DeliveryResult:
     tls: str | None = None
     in_doubt: bool = False
     relayed: bool = False
+    source: str | None = None
 
     @property
     def delivered(self) -> bool:
@@ -269,7 +271,7 @@ class Step:
     """One line of a timeline: what happened to an entry, when, and by whom.
 
     `what` is one word: accepted, attempt, dot-sent, in-doubt, held, released, retried,
-    cancelled, paid, redacted; `note` says the rest in plain words.
+    put-off, cancelled, paid, redacted; `note` says the rest in plain words.
     """
 
     at: float

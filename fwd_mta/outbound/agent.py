@@ -47,6 +47,8 @@ _UNIX = "unix:"
 _ANSWERS_TOLD = 5
 _LONGEST_LINE = 1000
 _LONGEST_TEXT = 4096
+_SITES_KEPT = 10_000
+_SITE_KEPT_FOR = 60.0
 _BEFORE_DATA = frozenset({Stage.MAIL, Stage.RCPT})
 _BEFORE_DOT = frozenset({*_BEFORE_DATA, Stage.DATA})
 
@@ -94,6 +96,7 @@ class Agent(DeliveryAgent):
         self.trust = trust
         self.settings = settings
         self.pool = Pool(clock, settings.pool)
+        self._sites: dict[Destination, tuple[float, str]] = {}
         named = {settings.hostname, *settings.own_names}
         self.ourselves = frozenset(name.lower() for name in named)
 
@@ -110,6 +113,29 @@ class Agent(DeliveryAgent):
             _log.failure("a defect in the delivery of {id}", id=delivery.entry_id)
             trip.fail_rest(Trouble("interrupted", f"internal error: {defect!r}"))
         return Attempt(started, self.wall.now(), trip.results(), tuple(trip.trail))
+
+    @override
+    async def site(self, destination: Destination) -> str:
+        """The set of exchangers, by name; of a named host or socket, itself."""
+        match destination.via:
+            case Via.DISCARD | Via.ERROR:
+                return ""
+            case Via.HOST | Via.LMTP:
+                return f"{destination.next_hop}:{destination.port}"
+            case Via.MX:
+                return await self._exchangers_of(destination)
+
+    async def _exchangers_of(self, destination: Destination) -> str:
+        known = self._sites.get(destination)
+        now = self.clock.seconds()
+        if known is not None and now < known[0]:
+            return known[1]
+        answer = await self.resolver.exchangers(destination.next_hop)
+        name = f"{exchangers.site(destination.next_hop, answer)}:{destination.port}"
+        if len(self._sites) >= _SITES_KEPT:
+            self._sites.clear()
+        self._sites[destination] = now + _SITE_KEPT_FOR, name
+        return name
 
     @override
     async def stop(self) -> None:
@@ -130,8 +156,11 @@ class Agent(DeliveryAgent):
             raise NotOpened(Stage.CONNECT, None, trouble) from fault
         return connection
 
-    def source(self, address: str) -> str | None:
-        """One of our addresses of the host's family, by chance; None: any."""
+    def source(self, address: str, shunned: frozenset[str] = frozenset()) -> str | None:
+        """One of our addresses of the host's family, by chance; None: any.
+
+        One that rests is used only where there is no other.
+        """
         family = [
             each
             for each in self.settings.source_addresses
@@ -139,6 +168,7 @@ class Agent(DeliveryAgent):
         ]
         if not family:
             return None
+        family = [each for each in family if each not in shunned] or family
         return family[int(self.entropy.random() * len(family))]
 
 
@@ -171,6 +201,7 @@ class _Trip:
         self._hoped: dict[Recipient, DeliveryResult] = {}
         self._here: list[Recipient] = []
         self._budget = _MOST_ADDRESSES
+        self._source: str | None = None
         self._in_clear_last: list[Host] = []
         self.trail: list[str] = []
 
@@ -303,6 +334,7 @@ class _Trip:
         self._here = self._open()
         while self._here:
             line = self._line(host, in_clear=in_clear)
+            self._source = line.source
             lease = await self._agent.pool.take(line)
             connection, keep = lease.connection, False
             reused = connection is not None
@@ -321,7 +353,7 @@ class _Trip:
         destination = self._destination
         return Line(
             host,
-            self._agent.source(host.address),
+            self._agent.source(host.address, self._delivery.shunned),
             destination.tls,
             destination.tls_mode,
             in_clear,
@@ -440,6 +472,7 @@ class _Trip:
             tls,
             heard.in_doubt,
             relayed=diagnosis is None and asked and not dsn and not self._letter.lmtp,
+            source=self._source if host else None,
         )
 
     def _diagnosis(self, heard: Heard) -> Diagnosis | None:

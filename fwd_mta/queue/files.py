@@ -292,6 +292,11 @@ class FileStore(QueueStore):
         return self._ledger.record(entry, step, release=release)
 
     @override
+    def postpone(self, entry: QueueEntry, until: float) -> Awaitable[None]:
+        """End the lease of an entry that was not tried; look at it again by then."""
+        return self._ledger.postpone(entry, until)
+
+    @override
     def pay(
         self, entry: QueueEntry, notices: Sequence[tuple[QueueEntry, Message]]
     ) -> Awaitable[QueueEntry]:

@@ -34,7 +34,7 @@ class Leases:
         self.tree = tree
         self.agenda = Agenda()
         self.young = Young(memory_bound)
-        self.lane = tree.lane(self._tell)
+        self.lane = tree.lane(self.tell)
         self.follow_up: Callable[[Lease, QueueEntry], None] | None = None
         self._leases: dict[str, Lease] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -57,9 +57,15 @@ class Leases:
         """The directory an entry belongs in; a full minute gives to later ones."""
         now = self.tree.wall.now()
         home = self.tree.layout.home(entry, now, self.tree.retention)
-        due = entry.due or now
+        return self._not_full(home, entry.due or now)
+
+    def minute(self, until: float) -> str:
+        """The directory of mail to be looked at then, or in a later minute if full."""
+        return self._not_full(self.tree.layout.minute(until), until)
+
+    def _not_full(self, home: str, due: float) -> str:
         while self.agenda.is_full and self.agenda.is_open(home):
-            due = max(due, now) + MINUTE
+            due = max(due, self.tree.wall.now()) + MINUTE
             home = self.tree.layout.minute(due)
         return home
 
@@ -69,15 +75,15 @@ class Leases:
         if entry.id in self.agenda:
             self.young.put(entry, message)
 
-    def put(self, entry: QueueEntry, path: str) -> None:
-        """Nobody has the entry: see to it that it is found when it is due."""
+    def put(self, entry: QueueEntry, path: str, until: float = 0.0) -> None:
+        """Nobody has the entry: see to it that it is found when it is due, or later."""
         directory = parts(path)[0]
         if entry.owed:
             self._near(entry.id, self.tree.wall.now(), path)
         elif entry.is_final or directory == self.tree.layout.hold:
             self.young.drop(entry.id)
         elif directory == self.tree.layout.incoming or self.agenda.is_open(directory):
-            self._near(entry.id, entry.due or self.tree.wall.now(), path)
+            self._near(entry.id, max(until, entry.due or self.tree.wall.now()), path)
         else:
             self.young.drop(entry.id)
             self.agenda.expect(directory)
@@ -91,7 +97,8 @@ class Leases:
         """Call back when something may be due earlier."""
         self._watchers.append(changed)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Say that something is near, once for all that came since the last time."""
         if self._news:
             self._news = False
             for changed in self._watchers:
@@ -105,15 +112,18 @@ class Leases:
             self._leases[entry_id] = lease
         return lease
 
-    def free(self, entry: QueueEntry, path: str) -> None:
-        """End a lease; changes that came too late for its record follow."""
+    def free(self, entry: QueueEntry, path: str, until: float = 0.0) -> None:
+        """End a lease; changes that came too late for its record follow.
+
+        It is looked at when it is due, but not before `until`.
+        """
         lease = self.lease(entry.id)
         lease.path = path
         if lease.changes and self.follow_up is not None:
             self.follow_up(lease, entry)
             return
         del self._leases[entry.id]
-        self.put(entry, path)
+        self.put(entry, path, until)
         for one in lease.ended:
             one.callback(None)
 

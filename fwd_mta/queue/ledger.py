@@ -11,6 +11,7 @@ from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.message import Message
 from fwd_mta.queue.commit import Gone, Outcome, seen_to
+from fwd_mta.queue.layout import MINUTE
 from fwd_mta.queue.leases import History, Lease, Leases
 from fwd_mta.queue.operations import Filed
 from fwd_mta.queue.reading import State
@@ -97,6 +98,41 @@ class Ledger:
             self._all.free(entry, lease.path)
 
         seen_to(following.addErrback(failed))
+
+    async def postpone(self, entry: QueueEntry, until: float) -> None:
+        """File an entry that was not tried for later; no record is made of it.
+
+        What is to come back within a minute stays where it is, unless too much is near.
+        """
+        lease, agenda = self._all.lease(entry.id), self._all.agenda
+        soon = self._tree.wall.now() + MINUTE
+        if until < soon and not agenda.is_full:
+            self._all.free(entry, lease.path, until)
+            self._all.tell()
+            return
+        until = max(until, soon)
+        operations, home = self._tree.operations, self._all.minute(until)
+        await self._all.lane.run(
+            entry.id,
+            lambda: operations.file(entry.id, lease.path, home),
+            partial(self._postponed, lease, entry, until),
+        )
+
+    def _postponed(
+        self, lease: Lease, entry: QueueEntry, until: float, outcome: Outcome
+    ) -> None:
+        if self._is_moved(entry, outcome):
+            path = lease.path if outcome.error else outcome.value.path
+            self._all.free(entry, path, until)
+
+    def _is_moved(self, entry: QueueEntry, outcome: Outcome) -> bool:
+        """False when the file is gone; a disk that refuses leaves it where it was."""
+        if isinstance(outcome.error, Gone):
+            return self._is_there(entry, outcome)
+        trouble = outcome.error or outcome.value.trouble
+        if trouble:
+            self._tree.say(entry.id, f"cannot be filed: {trouble}", "it is tried again")
+        return True
 
     # Notices
 

@@ -61,6 +61,7 @@ class _Kept:
     message: Message
     steps: list[Step]
     leased: bool = False
+    until: float = 0.0
     changes: list[tuple[Change, Step]] = field(default_factory=list)
 
 
@@ -132,7 +133,7 @@ class MemoryStore(QueueStore):
             if entry.owed:
                 yield 0.0, entry.id
             elif entry.due is not None and entry.held is None:
-                yield entry.due, entry.id
+                yield max(entry.due, kept.until), entry.id
 
     @override
     async def claim(self, now: float, count: int) -> list[QueueEntry]:
@@ -179,12 +180,25 @@ class MemoryStore(QueueStore):
         return kept.entry
 
     def _write(self, kept: _Kept, entry: QueueEntry, step: Step) -> None:
-        kept.entry = entry
+        kept.entry, kept.until = entry, 0.0
         kept.steps.append(step)
         for change, changed in kept.changes:
             kept.entry = change(kept.entry)
             kept.steps.append(changed)
         kept.changes.clear()
+
+    @override
+    async def postpone(self, entry: QueueEntry, until: float) -> None:
+        """End the lease of an entry that was not tried; look at it again by then."""
+        kept = self._kept.get(entry.id)
+        if kept is None:
+            return
+        kept.leased, kept.until = False, until
+        for change, changed in kept.changes:
+            kept.entry, kept.until = change(kept.entry), 0.0
+            kept.steps.append(changed)
+        kept.changes.clear()
+        self._tell()
 
     @override
     async def pay(

@@ -5,6 +5,7 @@ follows what is due, not what waits (P7). What a peer answered is recorded befor
 anything acts on it; a record that the disk refuses is tried again, the delivery is not.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ from fwd_mta.mail.envelope import Recipient, Ret
 from fwd_mta.mail.errors import Corrupt, Interrupted, StoreError
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.route import Destination
+from fwd_mta.queue.sites import Granted, PutOff, Sites, SiteSettings, Turn
 from fwd_mta.rules import dsn, settlement
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.routing import RoutingTable, group
@@ -45,6 +47,10 @@ from fwd_mta.rules.routing import RoutingTable, group
 RECIPIENTS_A_DELIVERY = 50
 _CLAIM_AT_ONCE = 100
 _DISK_PAUSE = 10.0
+_FINDING_AT_ONCE = 200  # entries that may wait for one domain's exchangers
+_ACCOUNT_SHARE = 4  # times what is free: one account never has the ready set alone
+_SOON = 2.0
+_LITTLE_LATER = 10.0
 _NOTHING_CAME = 1.0
 
 
@@ -80,6 +86,7 @@ class Scheduler:
         schedule: RetrySchedule,
         style: NoticeStyle,
         active_limit: int = 2000,
+        limits: SiteSettings | None = None,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -88,6 +95,16 @@ class Scheduler:
         self.schedule = schedule
         self.style = style
         self._active_limit = active_limit
+        self.sites = Sites(
+            machine.clock,
+            machine.entropy,
+            machine.emit,
+            schedule,
+            limits or SiteSettings(),
+            self._room,
+        )
+        self._accounts: Counter[str] = Counter()
+        self._finding: Counter[Destination] = Counter()
         self._active: dict[str, Deferred[None]] = {}
         self._timer: IDelayedCall | None = None
         self._claiming = False
@@ -98,6 +115,7 @@ class Scheduler:
     def start(self) -> None:
         """Begin to look for due mail."""
         self.stopping = False
+        self.sites.start()
         self._store.watch(self.wake)
         self.wake()
 
@@ -108,6 +126,7 @@ class Scheduler:
         """
         self.stopping = True
         self._cancel_timer()
+        self.sites.stop()
         if self._active:
             self._idle = Deferred()
             timer = self._machine.clock.callLater(grace, self._fire_idle)
@@ -163,11 +182,18 @@ class Scheduler:
         _ = claimed.addCallback(self._claimed)
 
     async def _claim_and_begin(self) -> int:
-        count = min(self._room(), _CLAIM_AT_ONCE)
-        entries = await self._store.claim(self._machine.wall.now(), count)
-        for entry in entries:
-            self._begin(entry)
-        return len(entries)
+        """Take what is due, as far as there is room; a loop, however much it is."""
+        begun = 0
+        while not self.stopping and (room := self._room()) > 0:
+            now = self._machine.wall.now()
+            entries = await self._store.claim(now, min(room, _CLAIM_AT_ONCE))
+            for entry in entries:
+                self._begin(entry)
+            begun += len(entries)
+            due = self._store.next_due()
+            if not entries or due is None or due > now:
+                break
+        return begun
 
     def _claimed(self, count: int | None) -> None:
         self._claiming = False
@@ -184,17 +210,49 @@ class Scheduler:
             self._set_timer(max(due - self._machine.wall.now(), at_least))
 
     def _begin(self, entry: QueueEntry) -> None:
+        self._accounts[entry.account or ""] += 1
         work = Deferred.fromCoroutine(_Work(self, entry).run())
         self._active[entry.id] = work
         _ = work.addErrback(lambda failure: self._trouble(entry.id, failure.value))
-        _ = work.addCallback(lambda _: self._ended(entry.id))
+        _ = work.addCallback(lambda _: self._ended(entry))
 
-    def _ended(self, entry_id: str) -> None:
-        del self._active[entry_id]
+    def _ended(self, entry: QueueEntry) -> None:
+        del self._active[entry.id]
+        account = entry.account or ""
+        self._accounts[account] -= 1
+        if not self._accounts[account]:
+            del self._accounts[account]
         if not self._active:
             self._fire_idle()
         if len(self._active) + 1 == self._active_limit:
             self.wake()
+
+    # Turns
+
+    async def turn(self, entry: QueueEntry, destination: Destination) -> Granted | None:
+        """Wait for a turn at a destination's site; None where nobody has to wait."""
+        if self._finding[destination] >= _FINDING_AT_ONCE or self._is_crowded(entry):
+            return PutOff(_SOON + self._machine.entropy.random() * _LITTLE_LATER)
+        site = await self._site(destination)
+        if not site:
+            return None
+        last_try = self._machine.wall.now() >= self.schedule.expires_at(entry)
+        granted = self.sites.turn(site, entry.account or "", last_try=last_try)
+        return await granted if isinstance(granted, Deferred) else granted
+
+    async def _site(self, destination: Destination) -> str:
+        self._finding[destination] += 1
+        try:
+            return await self._agent.site(destination)
+        finally:
+            self._finding[destination] -= 1
+            if not self._finding[destination]:
+                del self._finding[destination]
+
+    def _is_crowded(self, entry: QueueEntry) -> bool:
+        """Whether an account has so much in work that others would not get in."""
+        share = _ACCOUNT_SHARE * max(1, self._room())
+        return self._accounts[entry.account or ""] > share
 
     def _trouble(self, where: str, error: BaseException | None) -> None:
         what = f"{type(error).__name__}: {error}"
@@ -211,7 +269,12 @@ class _Work:
         self._machine = scheduler._machine  # noqa: SLF001
         self._entry = entry
         self._lock = DeferredLock()
+        self._opening = DeferredLock()
+        self._message: Message | None = None
+        self._is_gone = False
         self._left = 0
+        self._is_recorded = False
+        self._put_off: list[tuple[Sequence[Recipient], float]] = []
 
     async def run(self) -> None:
         """Deliver what is due, then pay what is owed."""
@@ -221,52 +284,105 @@ class _Work:
             await self._pay()
 
     async def _deliver_due(self) -> None:
-        message = await self._open()
-        if message is None:
+        groups = list(self._groups())
+        self._left = len(groups)
+        if len(groups) == 1:
+            await self._go(*groups[0])
             return
-        deliveries = list(self._deliveries(message))
-        self._left = len(deliveries)
-        if len(deliveries) == 1:
-            await self._deliver(deliveries[0])
-            return
-        together = [Deferred.fromCoroutine(self._deliver(one)) for one in deliveries]
+        together = [Deferred.fromCoroutine(self._go(*one)) for one in groups]
         for one in together:
             await one
-
-    async def _open(self) -> Message | None:
-        """The content; an entry whose content is gone or damaged is left to the store.
-
-        A disk that cannot read now is asked again with the next back-off.
-        """
-        try:
-            return await self._store.open(self._entry.id)
-        except Corrupt as damage:
-            self._say(str(damage), "see queue/corrupt and `fwdmta timeline`")
-        except StoreError as error:
-            self._say(str(error), "the message is tried again later")
-            await self._settle(self._own_fault(f"cannot be read: {error}"), last=True)
-        return None
 
     def _due(self) -> Iterator[Standing]:
         now = self._machine.wall.now()
         return (one for one in self._entry.open if one.next_attempt_at <= now)
 
-    def _deliveries(self, message: Message) -> Iterator[Delivery]:
+    def _groups(self) -> Iterator[tuple[Destination, tuple[Recipient, ...]]]:
         recipients = tuple(standing.recipient for standing in self._due())
         for destination, members in group(recipients, self._of.table).items():
             for start in range(0, len(members), RECIPIENTS_A_DELIVERY):
-                some = members[start : start + RECIPIENTS_A_DELIVERY]
-                yield self._delivery(destination, some, message)
+                yield destination, members[start : start + RECIPIENTS_A_DELIVERY]
+
+    async def _go(
+        self, destination: Destination, recipients: tuple[Recipient, ...]
+    ) -> None:
+        """Deliver to some recipients when it is their site's turn, or put them off."""
+        turn = await self._of.turn(self._entry, destination)
+        if isinstance(turn, PutOff):
+            attempt = self._turned_away(turn, recipients)
+        else:
+            attempt = await self._on_turn(turn, destination, recipients)
+        await self._lock.run(self._finish_in_turn, attempt)
+
+    async def _on_turn(
+        self,
+        turn: Turn | None,
+        destination: Destination,
+        recipients: tuple[Recipient, ...],
+    ) -> Attempt | None:
+        now = self._machine.wall.now()
+        attempt: Attempt | None = None
+        try:
+            attempt = await self._open()
+            if self._message is not None:
+                shunned = turn.shunned if turn else frozenset()
+                attempt = await self._deliver(
+                    self._delivery(destination, recipients, self._message, shunned)
+                )
+        finally:
+            if turn is not None:
+                self._of.sites.end(turn, attempt or Attempt(now, now, ()))
+        return attempt
+
+    async def _open(self) -> Attempt | None:
+        """Have the content; an attempt at our own fault when the disk cannot read now.
+
+        An entry whose content is gone or damaged is left to the store.
+        """
+        await self._opening.acquire()
+        try:
+            if self._message is None and not self._is_gone:
+                self._message = await self._store.open(self._entry.id)
+        except Corrupt as damage:
+            self._is_gone = True
+            self._say(str(damage), "see queue/corrupt and `fwdmta timeline`")
+        except StoreError as error:
+            self._say(str(error), "the message is tried again later")
+            return self._own_fault(f"cannot be read: {error}")
+        finally:
+            self._opening.release()
+        return None
+
+    def _turned_away(
+        self, put_off: PutOff, recipients: Sequence[Recipient]
+    ) -> Attempt | None:
+        """Note when to look again; an attempt by hearsay where words are needed."""
+        if put_off.seconds is None:
+            self._is_gone = True  # the server is stopping: it stays due as it was
+            return None
+        now, schedule = self._machine.wall.now(), self._of.schedule
+        mine = frozenset(recipients)
+        if put_off.last is not None and any(
+            settlement.needs_words(one, self._entry, schedule, now)
+            for one in self._due()
+            if one.recipient in mine
+        ):
+            return _hearsay(put_off.last, recipients, now)
+        until = now + put_off.seconds
+        until = settlement.look_again(self._entry, schedule, now, until)
+        self._put_off.append((recipients, until))
+        return None
 
     def _delivery(
         self,
         destination: Destination,
         recipients: tuple[Recipient, ...],
         message: Message,
+        shunned: frozenset[str],
     ) -> Delivery:
         envelope = replace(self._entry.envelope, recipients=recipients)
         return Delivery(
-            self._entry.id, envelope, destination, message, self._before_dot
+            self._entry.id, envelope, destination, message, self._before_dot, shunned
         )
 
     async def _before_dot(self, recipients: Sequence[Recipient]) -> None:
@@ -275,7 +391,7 @@ class _Work:
         now = self._machine.wall.now()
         await self._store.dot_sent(self._entry.id, recipients, now)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> Attempt:
         try:
             attempt = await self._agent.deliver(delivery)
         except Exception as error:  # noqa: BLE001 - a bug of ours bounces nothing (P4)
@@ -283,11 +399,32 @@ class _Work:
             attempt = self._own_fault("internal error", delivery.envelope.recipients)
         if not attempt.results and not self._of.stopping:
             attempt = self._own_fault("no result", delivery.envelope.recipients)
-        await self._lock.run(self._settle_in_turn, attempt)
+        return attempt
 
-    def _settle_in_turn(self, attempt: Attempt) -> Deferred[None]:
+    def _finish_in_turn(self, attempt: Attempt | None) -> Deferred[None]:
         self._left -= 1
-        return Deferred.fromCoroutine(self._settle(attempt, last=self._left == 0))
+        return Deferred.fromCoroutine(self._finish(attempt, last=self._left == 0))
+
+    async def _finish(self, attempt: Attempt | None, *, last: bool) -> None:
+        """Write down what one group came to; the last one gives the entry back."""
+        if attempt is not None:
+            await self._settle(attempt, last=last)
+        elif last and not self._is_gone:
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """End with what was put off; without a record, if nothing was tried at all."""
+        if not self._is_recorded:
+            until = min(until for _, until in self._put_off)
+            await self._store.postpone(self._entry, until)
+            return
+        self._apply_put_off()
+        now = self._machine.wall.now()
+        await self._record(Step(now, "put-off", "their site rests"), release=True)
+
+    def _apply_put_off(self) -> None:
+        for recipients, until in self._put_off:
+            self._entry = settlement.put_off(self._entry, recipients, until)
 
     def _own_fault(
         self, words: str, recipients: Sequence[Recipient] | None = None
@@ -319,6 +456,9 @@ class _Work:
         jitter = self._machine.entropy.random()
         settled = settlement.settle(before, attempt, self._of.schedule, now, jitter)
         self._entry = settled
+        if last:
+            self._apply_put_off()
+        self._is_recorded = True
         await self._record(Step(now, "attempt", attempt=attempt), release=last)
         self._report(before, settled, attempt)
 
@@ -408,6 +548,18 @@ class _Work:
 
     def _say(self, what: str, cure: str) -> None:
         self._machine.emit(Trouble(f"message {self._entry.id}", what, cure))
+
+
+def _hearsay(
+    last: DeliveryResult, recipients: Sequence[Recipient], now: float
+) -> Attempt:
+    """What a resting site said to others, for recipients that it is not asked for."""
+    results = tuple(
+        replace(last, recipient=one, in_doubt=False, relayed=False)
+        for one in recipients
+    )
+    where = last.host or "the other side"
+    return Attempt(now, now, results, (f"not tried: {where} rests after this answer",))
 
 
 def _attempted(entry_id: str, result: DeliveryResult, standing: Standing) -> Attempted:

@@ -65,6 +65,15 @@ def _usable(
     return tuple(better[:_MOST_EXCHANGERS])
 
 
+def site(domain: str, answer: Found[Exchanger] | NoSuchName | CannotSay) -> str:
+    """Name the site of a domain: its exchangers, in whatever order they are liked.
+
+    A domain without any that DNS would tell is a site of its own.
+    """
+    records = answer.records if isinstance(answer, Found) else ()
+    return " ".join(sorted(each.name for each in _named(records))) or domain
+
+
 def _named(exchangers: Iterable[Exchanger]) -> Iterable[Exchanger]:
     """Names once each; a null name among others or an address is no host name."""
     seen: set[str] = set()

@@ -175,6 +175,46 @@ def in_doubt(
     )
 
 
+def put_off(
+    entry: QueueEntry, recipients: Iterable[Recipient], until: float
+) -> QueueEntry:
+    """Look at recipients that were not tried again by then."""
+    waiting = frozenset(recipients)
+    return _each_open(
+        entry,
+        lambda standing: (
+            replace(standing, next_attempt_at=until)
+            if standing.recipient in waiting
+            else standing
+        ),
+    )
+
+
+def look_again(
+    entry: QueueEntry, schedule: RetrySchedule, now: float, until: float
+) -> float:
+    """When to look at an entry that is not tried now: by `until`, or sooner.
+
+    Whatever its site does, its sender is told of the delay, and of the end, in time.
+    """
+    moments = [until, schedule.expires_at(entry)]
+    if schedule.delay_warning_time:
+        moments.append(entry.clock_start + schedule.delay_warning_time)
+    return min(moment for moment in moments if moment > now or moment == until)
+
+
+def needs_words(
+    standing: Standing, entry: QueueEntry, schedule: RetrySchedule, now: float
+) -> bool:
+    """Whether a recipient that cannot be tried now has to be told why.
+
+    The first time, so that nobody waits without a reason (P3); when its sender is to
+    hear of the delay; and at the end.
+    """
+    late = schedule.is_late(entry, now) and not standing.warned
+    return not standing.attempts or late or now >= schedule.expires_at(entry)
+
+
 def hold(entry: QueueEntry, reason: str) -> QueueEntry:
     """Put it on hold: it waits until released, whatever its schedule says."""
     return entry if entry.is_final else replace(entry, held=reason)

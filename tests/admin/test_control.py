@@ -49,11 +49,13 @@ class CommandsCase(SynchronousTestCase):
         held = replace(entry(3, "a@example.org"), held="by an operator: abuse")
         self.keeper = ListKeeper(entry(1), deferred(2), held, delivered(4))
         self.wakes = 0
+        self.lifts: list[bool] = []
         self.commands = self.commanding(self.keeper)
 
     def commanding(self, keeper: ListKeeper) -> Commands:
         """Give the verbs on a keeper."""
-        return Commands(keeper, VirtualWall(Clock(), NOW), self.wake)
+        wall = VirtualWall(Clock(), NOW)
+        return Commands(keeper, wall, self.wake, lift=self.lifts.append)
 
     def wake(self) -> None:
         """Count how often the scheduler would be woken."""
@@ -268,6 +270,13 @@ class ChangeTests(CommandsCase):
         released = self.keeper.kept[an_id(2)]
         self.assertEqual((released.held, released.due), (None, NOW))
         self.assertEqual(self.wakes, 2)
+
+    def test_a_retry_lifts_rests(self) -> None:
+        """Dead sites are probed at once; all rests end only where all is flushed."""
+        self.change("hold", 1)
+        self.change("retry", 2)
+        self.ask("change", change="retry", ids=[an_id(2)], reason="", all=True)
+        self.assertEqual(self.lifts, [False, True])
 
     def test_retries(self) -> None:
         """A retry makes everything due now."""

@@ -16,6 +16,7 @@ from fwd_mta.mail.entry import (
     QueueEntry,
     Standing,
     Status,
+    Step,
 )
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.mail.message import Message
@@ -194,6 +195,35 @@ class QueueStoreContract(StoreCase):
         waits = {round(b - a, 3) for a, b in pairwise(times)}
         case.assertEqual(waits, {4000.25})
         case.assertEqual(len(self.steps(one)), 101)
+
+    def test_what_is_put_off_comes_back_untouched(self) -> None:
+        """Without a record: soon in memory, later by its place, and never too early."""
+        case: Any = self
+        for wait in (5.0, 2000.0):
+            one = self.add()
+            case.assertEqual(self.claim(), [one])
+            self.get(self.store.postpone(one, self.now + wait))
+            case.assertEqual(self.claim(), [])
+            self.clock.advance(wait - min(61, wait - 1))
+            case.assertEqual(self.claim(), [])
+            self.clock.advance(62)
+            case.assertEqual(self.claim(), [one])
+            case.assertEqual(self.steps(one), ["accepted"])
+            self.record(finished(one, self.now))
+
+    def test_a_change_reaches_what_is_put_off(self) -> None:
+        """An operator's wish that came during the attempt is done with its end."""
+        case: Any = self
+        one = self.add()
+        self.claim()
+        step = Step(self.now, "retried")
+        self.get(
+            self.store.change(
+                one.id, lambda found: settlement.hold(found, "look"), step
+            )
+        )
+        self.get(self.store.postpone(one, self.now + 2000))
+        case.assertEqual([each.held for each in self.listed()], ["look"])
 
     def test_a_lease_can_be_kept(self) -> None:
         """A record without release keeps the entry with whoever has it."""

@@ -183,6 +183,41 @@ def _tls(certificate: str) -> ServerTls:
     return ServerTls(server_context(*AUTHORITY.issue(certificate)))
 
 
+class SiteTests(AgentCase):
+    """Which destinations are one site."""
+
+    def site(self, domain: str, via: Via = Via.MX) -> str:
+        """The site of a destination."""
+        destination = Destination(via, domain)
+        return self.successResultOf(
+            Deferred.fromCoroutine(self.agent.site(destination))
+        )
+
+    def test_the_same_exchangers_are_one_site(self) -> None:
+        """However they are ordered: what is busy is the hosts, not the domain."""
+        self.mx["other.example"] = [(5, "two.example"), (5, "one.example")]
+        self.assertEqual(self.site("example.com"), "one.example two.example:25")
+        self.assertEqual(self.site("other.example"), self.site("example.com"))
+
+    def test_without_exchangers_the_domain_is_the_site(self) -> None:
+        """None, unknown, or not to be found out now."""
+        self.failing.add("broken.example")
+        self.assertEqual(self.site("one.example"), "one.example:25")
+        self.assertEqual(self.site("broken.example"), "broken.example:25")
+
+    def test_what_goes_to_no_host_has_no_site(self) -> None:
+        """The transport table's own answers wait for nobody."""
+        self.assertEqual(self.site("", Via.DISCARD), "")
+
+    def test_a_shunned_source_is_used_only_where_there_is_no_other(self) -> None:
+        """Mail goes on from another address of ours while one rests."""
+        agent = self.make_agent(source_addresses=("192.0.2.1", "192.0.2.2"))
+        chosen = {agent.source(ONE, frozenset({"192.0.2.1"})) for _ in range(20)}
+        self.assertEqual(chosen, {"192.0.2.2"})
+        both = frozenset({"192.0.2.1", "192.0.2.2"})
+        self.assertIn(agent.source(ONE, both), both)
+
+
 class DeliveryTests(AgentCase):
     """Mail that arrives."""
 

@@ -8,6 +8,7 @@ from fwd_mta.interfaces import Delivery
 from fwd_mta.mail.entry import Attempt, DeliveryResult
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import Interrupted
+from fwd_mta.mail.route import Destination
 
 Script = Callable[[Recipient], DeliveryResult]
 
@@ -45,6 +46,10 @@ class ScriptedAgent:
             await self.gate
         results = tuple(self.script(one) for one in recipients)
         return Attempt(started, self._now(), results)
+
+    async def site(self, destination: Destination) -> str:
+        """Every next hop is a site of its own."""
+        return destination.next_hop
 
     async def stop(self) -> None:
         """Nothing to stop."""
