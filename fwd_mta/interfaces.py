@@ -19,6 +19,7 @@ from fwd_mta.mail.message import Body, Message
 from fwd_mta.mail.route import CannotSay, Destination, Exchanger, Found, NoSuchName
 from fwd_mta.mail.scan import ScanReport
 from fwd_mta.mail.session import Session
+from fwd_mta.smtp.scram import ScramKeys
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -196,6 +197,15 @@ class Accounts(Protocol):
         """The account if the password is right, None if login or password is not.
 
         Takes as long for an unknown login as for a wrong password.
+        """
+
+    def offers_scram(self) -> bool:
+        """Whether every password of every account has SCRAM keys."""
+
+    def scram_keys(self, login: str) -> Awaitable[Sequence[ScramKeys]]:
+        """The SCRAM keys of a login, all with one salt; never none.
+
+        An unknown login has made-up ones, always the same.
         """
 
 

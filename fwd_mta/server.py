@@ -6,6 +6,7 @@ memory. Doorway: `Server`. What settings mean to each room is in `settings.py`.
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -24,7 +25,7 @@ from fwd_mta.inbound.clients import Clients
 from fwd_mta.inbound.duplicates import Duplicates, confirmed_by
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.protocol import SubmissionFactory
-from fwd_mta.inbound.sasl import portal
+from fwd_mta.inbound.sasl import portal, scram_challengers
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
 from fwd_mta.mail.session import Service
 from fwd_mta.net.metrics import Metrics, Reading
@@ -190,6 +191,7 @@ class Server:
             self._seams.clock,
             self._seams.emit,
             self._clients,
+            partial(scram_challengers, self.accounts, self._seams.entropy),
         )
 
     def _make_gauges(self) -> Gauges | None:

@@ -25,12 +25,21 @@ _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 def add(options: Options, world: Surroundings) -> int:
-    """`account add LOGIN`."""
+    """`account add LOGIN`; with --send-as also for one that is there.
+
+    A refusal tells its sender to ask for just that.
+    """
     configuration = configuration_of(options)
+    accounts = _accounts(configuration, world)
+    asks_password = options.password_stdin or options.generate
+    if options.send_as and not asks_password and accounts.has(options.login):
+        patterns = accounts.allow(options.login, options.send_as)
+        print(f"account {options.login} may send as {', '.join(patterns)}")
+        return _in_force(configuration)
     password = _password(options, world)
     send_as, notify = tuple(options.send_as), tuple(options.notify)
     account = NewAccount(options.login, password, send_as, notify)
-    _accounts(configuration, world).add(account)
+    accounts.add(account)
     print(f"account {options.login} is added")
     _show_generated(options, password)
     return _in_force(configuration)

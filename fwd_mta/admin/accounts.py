@@ -20,12 +20,12 @@ from pathlib import Path  # noqa: TID251 - the command is the one that edits thi
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from fwd_mta.inbound.accounts import PASSWORDS_LIMIT, argon2id_hash
+from fwd_mta.inbound.accounts import PASSWORDS_LIMIT, SCRAM_ITERATIONS, argon2id_hash
 from fwd_mta.interfaces import Entropy
 from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.errors import SyntaxFault
+from fwd_mta.smtp.scram import ScramKeys
 
-SCRAM_ITERATIONS = 32_768
 PASSWORD_LIMIT = 256
 NOTIFY_WORDS = ("failure", "delay", "success")
 
@@ -83,7 +83,7 @@ class AccountsFile:
         self._found(self._read(), login)
 
     def add(self, account: NewAccount) -> None:
-        """Add an account; its login must be new."""
+        """Add an account; its login must be new (else: `allow`, `set_password`)."""
         login = check_pattern(account.login)
         patterns = [check_pattern(pattern) for pattern in account.send_as]
         table = tomlkit.table()
@@ -101,12 +101,28 @@ class AccountsFile:
                 )
             self._append(document, table)
 
+    def allow(self, login: str, patterns: Sequence[str]) -> tuple[str, ...]:
+        """Let an account send as these addresses too; gives all it may send as."""
+        added = [check_pattern(pattern) for pattern in patterns]
+        with self._changing() as document:
+            table = self._found(document, login)
+            now = _list(table.get("send_as")) or [str(table["login"])]
+            now += [one for one in added if _key(one) not in map(_key, now)]
+            table["send_as"] = now
+        return tuple(now)
+
+    def has(self, login: str) -> bool:
+        """Whether there is an account of this login."""
+        return self._find(self._read(), login) is not None
+
     def set_password(self, login: str, password: str, *, keep_old: bool) -> None:
         """Give an account a new password, with `keep_old` beside the old ones."""
         with self._changing() as document:
             table = self._found(document, login)
             old = {name: _list(table.get(name)) for name in ("password", "scram")}
-            self._set_password(table, password)
+            # SCRAM tells one salt before it hears which password it will be
+            salt = _salt(old["scram"]) if keep_old else None
+            self._set_password(table, password, salt)
             if keep_old:
                 for name, values in old.items():
                     table[name] = [table[name], *values][:PASSWORDS_LIMIT]
@@ -124,10 +140,12 @@ class AccountsFile:
             if not document["account"]:
                 del document["account"]
 
-    def _set_password(self, table: tomlkit.items.Table, password: str) -> None:
+    def _set_password(
+        self, table: tomlkit.items.Table, password: str, salt: bytes | None = None
+    ) -> None:
         check_password(password)
         table["password"] = self._hash(password)
-        table["scram"] = scram_keys(password, self._entropy.octets(16))
+        table["scram"] = scram_keys(password, salt or self._entropy.octets(16))
 
     def _read(self) -> tomlkit.TOMLDocument:
         try:
@@ -236,6 +254,14 @@ def _sync_directory(directory: str) -> None:
         os.fsync(descriptor)  # noqa: TID251 - the rename must be durable too
     finally:
         os.close(descriptor)
+
+
+def _salt(keys: Sequence[str]) -> bytes | None:
+    """The salt of the first keys, when they can be used beside new ones."""
+    with suppress(SyntaxFault):
+        for one in map(ScramKeys.parse, keys[:1]):
+            return one.salt if one.iterations == SCRAM_ITERATIONS else None
+    return None
 
 
 def _row(table: Mapping[str, object]) -> AccountRow:

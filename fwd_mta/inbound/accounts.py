@@ -10,7 +10,7 @@ import hmac
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -24,9 +24,11 @@ from fwd_mta.mail.account import Account
 from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.envelope import Notify
 from fwd_mta.mail.errors import LookUpFailed, SyntaxFault
+from fwd_mta.smtp.scram import ScramKeys, made_up_keys
 
 PASSWORDS_LIMIT = 4  # each costs a hash at every wrong try, for everybody
 SALT_OCTETS = 16
+SCRAM_ITERATIONS = 32_768
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
@@ -60,6 +62,13 @@ class StoredAccount:
 
     account: Account
     passwords: tuple[str, ...] = field(repr=False)
+    scram: tuple[ScramKeys, ...] = field(default=(), repr=False)
+
+    @property
+    def has_scram(self) -> bool:
+        """Whether SCRAM takes each of its passwords: keys for all, with one salt."""
+        salts = {(keys.salt, keys.iterations) for keys in self.scram}
+        return len(salts) == 1 and len(self.scram) == len(self.passwords)
 
 
 AccountTable = Mapping[str, StoredAccount]
@@ -119,6 +128,8 @@ class FileAccounts(Accounts):
         self._table: AccountTable | None = None
         self._remembered: dict[str, bytes] = {}
         self._hashes = 1
+        self._offers_scram = False
+        self.salt_secret = entropy.octets(32)
 
     async def read(self) -> AccountTable:
         """Read and check the file without using it; raises AccountsFault."""
@@ -141,6 +152,7 @@ class FileAccounts(Accounts):
             if hashed in stored
         }
         self._hashes = max((len(one.passwords) for one in table.values()), default=1)
+        self._offers_scram = all(one.has_scram for one in table.values())
 
     async def load(self) -> None:
         """Read the file and use it; raises AccountsFault, and then changes nothing."""
@@ -169,6 +181,20 @@ class FileAccounts(Accounts):
         if matching in self._current_hashes(login):
             self._remembered[matching] = digest
         return stored.account
+
+    @override
+    def offers_scram(self) -> bool:
+        """Whether every password of every account has SCRAM keys."""
+        return self._offers_scram and bool(self._table)
+
+    @override
+    async def scram_keys(self, login: str) -> Sequence[ScramKeys]:
+        """The keys of a login, or made-up ones."""
+        stored = self._stored(login)
+        if stored is not None and stored.has_scram:
+            return stored.scram
+        key = _login_key(login)
+        return [made_up_keys(key, self.salt_secret, SCRAM_ITERATIONS)]
 
     def _remembers(self, hashed: str, digest: bytes) -> bool:
         return hmac.compare_digest(self._remembered.get(hashed, b""), digest)
@@ -269,7 +295,8 @@ def _account(table: dict[str, Any]) -> StoredAccount:
         recipients_per_account=table.get("recipients_per_account"),
         retention_content=None if content is None else _duration(content),
     )
-    return StoredAccount(account, tuple(_list(table["password"])))
+    scram = tuple(ScramKeys.parse(one) for one in _list(table.get("scram", [])))
+    return StoredAccount(account, tuple(_list(table["password"])), scram)
 
 
 def _list(value: object) -> list[Any]:
@@ -303,6 +330,13 @@ def _is_hash(value: object) -> bool:
     return True
 
 
+def _is_scram(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(ScramKeys.parse(value))
+    except SyntaxFault:
+        return False
+
+
 def _are_hashes(value: object) -> bool:
     hashes = _list(value)
     return 0 < len(hashes) <= PASSWORDS_LIMIT and all(map(_is_hash, hashes))
@@ -332,7 +366,7 @@ _KEYS = {
         _are_hashes, f"one to {PASSWORDS_LIMIT} argon2id hashes, by: fwdmta account"
     ),
     "scram": _Key(
-        lambda value: all(isinstance(one, str) for one in _list(value)),
+        lambda value: all(map(_is_scram, _list(value))),
         "SCRAM-SHA-256 keys, by: fwdmta account",
     ),
     "send_as": _Key(

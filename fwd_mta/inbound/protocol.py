@@ -7,7 +7,7 @@ framing, grammar, limits, mail data and the STARTTLS reset are our own (`gate`,
 
 import binascii
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,13 +33,17 @@ from fwd_mta.inbound.clients import Clients, Farewell, Networks, client_of, is_i
 from fwd_mta.inbound.content import Content
 from fwd_mta.inbound.gate import CLOSE_LIMIT, Gate
 from fwd_mta.inbound.intake import Intake, policy_for
-from fwd_mta.inbound.sasl import CHALLENGERS, TrustedDelivery, reply_to
+from fwd_mta.inbound.sasl import (
+    CHALLENGERS,
+    TrustedDelivery,
+    reply_to,
+)
 from fwd_mta.mail.address import Mailbox, excerpt
 from fwd_mta.mail.envelope import Envelope, Recipient
 from fwd_mta.mail.errors import MailError, SyntaxFault
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service, Session
-from fwd_mta.net.tls import ServerTls, start_tls, tls_facts
+from fwd_mta.net.tls import ServerTls, channel_binding, start_tls, tls_facts
 from fwd_mta.rules.submission import SubmissionPolicy, with_help
 from fwd_mta.smtp import commands, extensions, replies
 from fwd_mta.smtp.data import ChunkReader, ContentReader, DataReader
@@ -201,6 +205,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
         """TLS is up, on 465 or after STARTTLS."""
         self._handshaking = False
         self.session = replace(self.session, tls=tls_facts(self.transport))
+        scram = self.factory.scram(channel_binding(self.transport))
+        self.challengers = {**CHALLENGERS, **scram}
         self.setTimeout(COMMAND_LIMIT)
 
     @override
@@ -429,7 +435,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
 
     def _keywords(self) -> tuple[str, ...]:
         is_relay = self.settings.service is Service.RELAY
-        mechanisms = () if is_relay else tuple(name.decode() for name in CHALLENGERS)
+        names = () if is_relay else self.challengers
+        mechanisms = tuple(name.decode() for name in names)
         return extensions.keywords(
             encrypted=self._encrypted,
             starttls=self.factory.tls is not None,
@@ -518,8 +525,13 @@ class FwdESMTP(Gate, smtp.ESMTP):
         return next((reply for applies, reply in refusals if applies), None)
 
     def _challenge(self) -> None:
+        """Ask the client; what to ask may have to be looked up."""
+        asked: Deferred[Any] = maybeDeferred(self.challenger.getChallenge)
+        self._then(asked, self._ask, self._login_failed)
+
+    def _ask(self, challenge: bytes) -> None:
         """Clients wait for the blank behind 334, also when nothing follows it."""
-        self._write(b"334 " + b64encode(self.challenger.getChallenge()) + b"\r\n")
+        self._write(b"334 " + b64encode(challenge) + b"\r\n")
 
     def _end_auth(self, reply: Reply) -> None:
         self.mode = smtp.COMMAND
@@ -900,6 +912,11 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self._drop_arriving()
 
 
+def _no_scram(binding: bytes | None) -> Mapping[bytes, Any]:
+    """Where SCRAM is not offered."""
+    return {}
+
+
 class SubmissionFactory(smtp.SMTPFactory):
     """Makes the sessions of one listener, and knows those that live.
 
@@ -918,6 +935,7 @@ class SubmissionFactory(smtp.SMTPFactory):
         clock: IReactorTime,
         emit: Emit,
         clients: Clients | None = None,
+        scram: Callable[[bytes | None], Mapping[bytes, Any]] = _no_scram,
     ) -> None:
         smtp.SMTPFactory.__init__(self, portal)
         self.settings = settings
@@ -925,6 +943,7 @@ class SubmissionFactory(smtp.SMTPFactory):
         self.tls = tls
         self.clock = clock
         self.emit = emit
+        self.scram = scram
         self.clients = clients or Clients()
         self.draining = False
         self.sessions: set[FwdESMTP] = set()

@@ -189,6 +189,21 @@ def tls_facts(transport: Any) -> TlsFacts | None:
     return TlsFacts(version, handle.get_cipher_name() or "unknown")
 
 
+def channel_binding(transport: Any) -> bytes | None:
+    """The tls-exporter value of a transport's TLS 1.3 layer (RFC 9266), or None.
+
+    Older versions do not have it: theirs is not bound to the handshake.
+    """
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle else None
+    if not isinstance(handle, SSL.Connection):
+        return None
+    if handle.get_protocol_version_name() != "TLSv1.3":
+        return None
+    value: bytes = handle.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+    return value
+
+
 def certificate_names(certificate: bytes) -> Sequence[str]:
     """The DNS names a PEM chain's leaf is for."""
     leaf = x509.load_pem_x509_certificates(certificate)[0]

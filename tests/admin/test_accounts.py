@@ -95,6 +95,30 @@ class ChangeTests(AccountsCase):
         words = self.error(self.add, "You@EXAMPLE.com")
         self.assertIn("fwdmta account password", words)
 
+    def test_lets_an_account_send_as_more(self) -> None:
+        """It keeps its own address, its password and what it had; doubles are one."""
+        self.add()
+        (before,) = self.tables()
+        patterns = ["a@b.example", "*@c.example"]
+        self.accounts.allow("you@example.com", patterns)
+        now = self.accounts.allow("YOU@example.com", patterns)
+        self.assertEqual(now, ("you@example.com", "a@b.example", "*@c.example"))
+        (after,) = self.tables()
+        self.assertEqual(after["password"], before["password"])
+        self.assertEqual(tuple(after["send_as"]), now)
+        self.assertTrue(self.accounts.has("you@EXAMPLE.com"))
+        self.assertFalse(self.accounts.has("a@b.example"))
+        self.error(self.accounts.allow, "you@example.com", ["nonsense"])
+        self.error(self.accounts.allow, "a@b.example", ["a@b.example"])
+
+    def test_scram_knows_both_passwords(self) -> None:
+        """Keys of old and new have one salt: SCRAM tells it before it knows which."""
+        self.add()
+        self.accounts.set_password("you@example.com", "other", keep_old=True)
+        table = parse_accounts(self.path.read_bytes())
+        self.assertTrue(table["you@example.com"].has_scram)
+        self.assertEqual(len(table["you@example.com"].scram), 2)
+
     def test_gives_a_new_password(self) -> None:
         """The new password is the only one."""
         self.add()

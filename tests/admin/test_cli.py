@@ -222,6 +222,16 @@ class AccountTests(CommandCase):
         self.assertEqual(self.asked, ["Password for you@example.com: "])
         self.assertNotIn("typed", ran.out)
 
+    def test_lets_an_account_send_as_more(self) -> None:
+        """What a refusal tells a sender to ask for; nobody is asked for a password."""
+        self.done("account", "add", "you@example.com")
+        self.asked.clear()
+        ran = self.done(
+            "account", "add", "you@example.com", "--send-as", "me@b.example"
+        )
+        self.assertIn("may send as you@example.com, me@b.example", ran.out)
+        self.assertEqual(self.asked, [])
+
     def test_generates_a_password(self) -> None:
         """A generated password is shown once, and long enough."""
         ran = self.done("account", "add", "you@example.com", "--generate")

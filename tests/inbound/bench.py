@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -21,7 +22,7 @@ from fwd_mta.inbound.protocol import (
     SubmissionFactory,
     SubmissionSettings,
 )
-from fwd_mta.inbound.sasl import portal
+from fwd_mta.inbound.sasl import portal, scram_challengers
 from fwd_mta.interfaces import Scanner
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.message import Body, Message
@@ -167,6 +168,7 @@ class Bench:
             None,
             self.clock,
             self.events.append,
+            scram=partial(scram_challengers, self.accounts, entropy),
         )
 
     def connect(self, client: str = "192.0.2.7") -> "Wire":

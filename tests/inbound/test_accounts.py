@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from fwd_mta.admin.accounts import scram_keys
 from fwd_mta.inbound import accounts as subject
 from fwd_mta.inbound.accounts import (
     AccountsFault,
@@ -25,11 +26,13 @@ T = TypeVar("T")
 
 OTHER = argon2id_hash("second", b"fedcba9876543210", CHEAP)
 
+SCRAM = scram_keys("second", b"fedcba9876543210", 4096)
+
 FILE = f"""
 [[account]]
 login = "Ann@Example.com"
 password = ["{HASHED}", "{OTHER}"]
-scram = "SCRAM-SHA-256$4096:c2FsdA==$x:y"
+scram = "{SCRAM}"
 send_as = ["ann@example.com", "*@news.example"]
 notify = ["failure", "delay", "success"]
 messages_per_account = 1000
@@ -50,6 +53,25 @@ password = "{HASHED}"
 
 class ParseTests(SynchronousTestCase):
     """`parse_accounts` reads everything or names every mistake."""
+
+    def test_scram(self) -> None:
+        """SCRAM counts where it takes every password: keys for each, with one salt."""
+        one, other = (scram_keys("x", salt, 4096) for salt in (b"a" * 16, b"b" * 16))
+        for passwords, keys, has_scram in (
+            (1, [one], True),
+            (2, [one, one], True),
+            (2, [one, other], False),
+            (2, [one], False),
+            (1, [], False),
+        ):
+            text = f"""
+            [[account]]
+            login = "ann@example.com"
+            password = {[HASHED] * passwords}
+            scram = {keys}
+            """
+            table = parse_accounts(text.encode())
+            self.assertIs(table["ann@example.com"].has_scram, has_scram)
 
     def errors(self, text: str) -> tuple[str, ...]:
         """The mistakes in a file."""

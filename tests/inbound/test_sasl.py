@@ -1,6 +1,8 @@
 """Tests for logging in: the mechanisms at their edges, and who may do what."""
 
-from base64 import b64encode
+import hmac
+from base64 import b64decode, b64encode
+from hashlib import pbkdf2_hmac, sha256
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
@@ -10,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 from zope.interface.verify import verifyObject
 
+from fwd_mta.admin.accounts import scram_keys
 from fwd_mta.inbound.sasl import (
     NO_ADDRESS,
     SWITCHED_OFF,
@@ -26,7 +29,19 @@ from fwd_mta.inbound.sasl import (
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import LookUpFailed, MailError, SyntaxFault
-from tests.inbound.bench import SECRET, Bench, plain
+from tests.inbound.bench import HASHED, SECRET, Bench, Wire, plain
+
+SCRAM_FILE = f"""
+[[account]]
+login = "ann@example.com"
+password = "{HASHED}"
+scram = "{scram_keys(SECRET, b"0123456789abcdef", 4096)}"
+[[account]]
+login = "off@example.com"
+password = "{HASHED}"
+scram = "{scram_keys(SECRET, b"0123456789abcdef", 4096)}"
+smtp = false
+""".encode()
 
 ANN = Mailbox("ann", "example.com")
 
@@ -243,3 +258,87 @@ class ExchangeTests(SynchronousTestCase):
         token = b64encode(b"\0ann@example.com\0" + b"t" * 8000).decode()
         [heard] = wire.say("AUTH PLAIN " + token)
         self.assertEqual(heard[:9], "535 5.7.8")
+
+
+class ScramTests(SynchronousTestCase):
+    """AUTH SCRAM-SHA-256 on the wire."""
+
+    @override
+    def setUp(self) -> None:
+        """A server all of whose accounts have keys."""
+        self.bench = Bench(accounts_file=SCRAM_FILE)
+
+    def start(self, login: str) -> tuple[Wire, str, str]:
+        """EHLO and the first message; gives what the server answered."""
+        wire = self.bench.connect()
+        self.assertIn("250-AUTH PLAIN LOGIN SCRAM-SHA-256", wire.say("EHLO me"))
+        bare = f"n={login},r=client"
+        first = b64encode(f"n,,{bare}".encode()).decode()
+        [reply] = wire.say(f"AUTH SCRAM-SHA-256 {first}")
+        self.assertTrue(reply.startswith("334 "), reply)
+        return wire, bare, b64decode(reply[4:]).decode()
+
+    def log_in(self, login: str, password: str = SECRET) -> tuple[Wire, str]:
+        """Go as far as the server's answer to the proof."""
+        wire, bare, challenge = self.start(login)
+        nonce, salt, _ = challenge.split(",")
+        final = f"c=biws,{nonce}"
+        salted = pbkdf2_hmac("sha256", password.encode(), b64decode(salt[2:]), 4096)
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        said = f"{bare},{challenge},{final}".encode()
+        signature = hmac.digest(sha256(key).digest(), said, "sha256")
+        proof = bytes(a ^ b for a, b in zip(key, signature, strict=True))
+        word = f"{final},p={b64encode(proof).decode()}".encode()
+        [reply] = wire.say(b64encode(word).decode())
+        return wire, reply
+
+    def test_right(self) -> None:
+        """The server proves itself too, and then lets the client in."""
+        wire, reply = self.log_in("ann@example.com")
+        self.assertTrue(b64decode(reply[4:]).startswith(b"v="))
+        self.assertEqual(wire.say("")[0][:9], "235 2.7.0")
+        self.assertEqual(wire.say("MAIL FROM:<ann@example.com>")[0][:3], "250")
+
+    def test_last_word_is_not_empty(self) -> None:
+        """What is said behind the proof is no part of SCRAM."""
+        wire, _ = self.log_in("ann@example.com")
+        self.assertEqual(wire.say("eA==")[0][:9], "501 5.5.2")
+        self.assertEqual(wire.say("MAIL FROM:<ann@example.com>")[0][:9], "530 5.7.0")
+
+    def test_wrong(self) -> None:
+        """Wrong password and unknown login look alike, down to a salt that stays."""
+        _, wrong = self.log_in("ann@example.com", "wrong")
+        _, unknown = self.log_in("eve@example.com", "wrong")
+        self.assertEqual(wrong, unknown)
+        self.assertEqual(wrong[:9], "535 5.7.8")
+        salts = [self.start("eve@example.com")[2].split(",")[1] for _ in range(2)]
+        self.assertEqual(salts[0], salts[1])
+        self.assertEqual(
+            len(salts[0]), len(self.start("ann@example.com")[2].split(",")[1])
+        )
+
+    def test_switched_off(self) -> None:
+        """The proof is right, and it is 525 all the same."""
+        wire, _ = self.log_in("off@example.com")
+        self.assertEqual(wire.say("")[0][:10], "525 5.7.13")
+
+    def test_without_at(self) -> None:
+        """A login without a domain is told what is missing."""
+        _, reply = self.log_in("ann")
+        self.assertIn("full address", reply)
+
+    def test_not_offered(self) -> None:
+        """One account without keys, and SCRAM is neither offered nor obeyed."""
+        wire = Bench().connect()
+        self.assertFalse([line for line in wire.say("EHLO me") if "SCRAM" in line])
+        self.assertEqual(wire.say("AUTH SCRAM-SHA-256")[0][:9], "504 5.5.4")
+
+    def test_malformed(self) -> None:
+        """Anything else is 501, and nobody is logged in."""
+        wire = self.bench.connect()
+        wire.say("EHLO me")
+        for word in ("=", "eA==", b64encode(b"p=tls-exporter,,n=a,r=x").decode(), "!"):
+            self.assertEqual(wire.say(f"AUTH SCRAM-SHA-256 {word}")[0][:9], "501 5.5.2")
+        self.assertEqual(wire.say("AUTH SCRAM-SHA-256-PLUS")[0][:9], "504 5.5.4")
+        self.assertEqual(wire.say("AUTH SCRAM-SHA-256"), ["334 "])
+        self.assertEqual(wire.say("*")[0][:9], "501 5.7.0")

@@ -1,6 +1,11 @@
 """Submission over real TLS, on the network in memory under a virtual clock."""
 
+import hmac
+from base64 import b64decode, b64encode
+from hashlib import pbkdf2_hmac, sha256
+
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -13,6 +18,7 @@ from fwd_mta.mail.session import Service
 from fwd_mta.net.tls import (
     ClientTlsContext,
     ServerTls,
+    channel_binding,
     server_context,
     start_tls,
     tls_factory,
@@ -20,7 +26,8 @@ from fwd_mta.net.tls import (
 from fwd_mta.world.certificates import Authority
 from fwd_mta.world.machine import SeededEntropy
 from fwd_mta.world.network import MemoryNetwork
-from tests.inbound.bench import Bench, plain
+from tests.inbound.bench import SECRET, Bench, plain
+from tests.inbound.test_sasl import SCRAM_FILE
 
 CA = Authority(1_800_000_000.0)
 PAIR = CA.issue("mail.example.com")
@@ -115,6 +122,29 @@ class TlsTests(SynchronousTestCase):
         [(entry, stored)] = self.bench.writer.added
         self.assertEqual(entry.origin.protocol, "ESMTPSA")
         self.assertIn(b"TLSv1.3", stored.head)
+
+    def test_scram_plus(self) -> None:
+        """On TLS 1.3 SCRAM is bound to the channel, both ends of which see the same."""
+        self.serve(Service.SUBMISSIONS)
+        self.bench.accounts_file = SCRAM_FILE
+        self.successResultOf(Deferred.fromCoroutine(self.bench.accounts.load()))
+        client = self.connect()
+        self.encrypt(client)
+        self.assertIn("SCRAM-SHA-256-PLUS", self.say(client, b"EHLO me\r\n"))
+        first = b64encode(b"p=tls-exporter,,n=ann@example.com,r=x")
+        said = self.say(client, b"AUTH SCRAM-SHA-256-PLUS " + first + b"\r\n")
+        challenge = b64decode(said[4:]).decode()
+        nonce, salt, _ = challenge.split(",")
+        binding = channel_binding(client.transport) or b""
+        final = f"c={b64encode(b'p=tls-exporter,,' + binding).decode()},{nonce}"
+        salted = pbkdf2_hmac("sha256", SECRET.encode(), b64decode(salt[2:]), 4096)
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        words = f"n=ann@example.com,r=x,{challenge},{final}".encode()
+        signature = hmac.digest(sha256(key).digest(), words, "sha256")
+        proof = b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True)))
+        last = b64encode(final.encode() + b",p=" + proof)
+        self.assertTrue(self.say(client, last + b"\r\n").startswith("334 "))
+        self.assertTrue(self.say(client, b"\r\n").startswith("235 "))
 
     def test_starttls_forgets(self) -> None:
         """D1: after STARTTLS nothing said in clear is known; EHLO comes again."""
