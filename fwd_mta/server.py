@@ -17,6 +17,7 @@ from fwd_mta import settings
 from fwd_mta.admin.control import Commands, ControlFactory
 from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
+from fwd_mta.admin.why import Why
 from fwd_mta.config import Configuration, Listener
 from fwd_mta.events import Emit, Lifecycle, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
@@ -31,6 +32,7 @@ from fwd_mta.mail.session import Service
 from fwd_mta.net.metrics import Metrics, Reading
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context, tls_factory
 from fwd_mta.outbound.agent import Agent
+from fwd_mta.outbound.outlook import outlook
 from fwd_mta.queue.keeper import Keeper
 from fwd_mta.queue.scheduler import Machine, Scheduler
 from fwd_mta.rules.classification import RuleTable
@@ -97,7 +99,12 @@ class Server:
         self._clients = Clients()
         self.factories = [self._make_factory(one) for one in configuration.listeners]
         self.commands = Commands(
-            self.store, seams.wall, self.scheduler.wake, self.reload, self._lift
+            self.store,
+            seams.wall,
+            self.scheduler.wake,
+            self.reload,
+            self._lift,
+            {"why": self._make_why().ask},
         )
         self._control = ControlFactory(self.commands, seams.emit)
         self.ports: list[IListeningPort] = []
@@ -192,6 +199,18 @@ class Server:
             self._seams.emit,
             self._clients,
             partial(scram_challengers, self.accounts, self._seams.entropy),
+        )
+
+    def _make_why(self) -> Why:
+        return Why(
+            self.store,
+            self._seams.wall,
+            lambda: self.scheduler.schedule,
+            lambda: settings.retention_of(self.configuration),
+            self.scheduler.doing,
+            lambda mailbox: outlook(
+                mailbox, self.scheduler.table, self._seams.resolver, self.agent.settings
+            ),
         )
 
     def _make_gauges(self) -> Gauges | None:

@@ -52,19 +52,24 @@ def store_of(
     owner: str = "",
 ) -> FileStore:
     """The queue of a state_dir."""
-    retention = configuration.retention
     return FileStore(
         disk,
         configuration.state_dir,
         worker,
         wall,
         clock,
-        RetentionPolicy(retention.content, retention.record),
+        retention_of(configuration),
         minimum_free_space=configuration.queue.minimum_free_space,
         message_size_limit=configuration.submission.message_size_limit,
         emit=emit,
         owner=owner,
     )
+
+
+def retention_of(configuration: Configuration) -> RetentionPolicy:
+    """How long finished mail is kept."""
+    retention = configuration.retention
+    return RetentionPolicy(retention.content, retention.record)
 
 
 def policy_of(configuration: Configuration) -> SubmissionPolicy:

@@ -27,11 +27,11 @@ def promtool(bench: Workbench) -> None:
     server.submit(plain(_INBOX, "figures"), _INBOX)
     wait_for("the message arrives", lambda: bool(sink.caught))
     page = _get(port, "metrics")
-    expect_in("fwdmta_accepted_messages_total 1.0", page)
-    expect_in("fwdmta_queue_messages", page)
+    expect_in("fwdmta_accepted_messages_total 1.0", page, "the figures")
+    expect_in("fwdmta_queue_messages", page, "the figures")
     _judge(["check", "metrics"], page)
     _judge(["check", "rules", str(_RULES)])
-    expect_in("ready", _get(port, "readyz"))
+    expect_in("ready", _get(port, "readyz"), "the answer")
 
 
 def _get(port: int, path: str) -> str:

@@ -245,6 +245,14 @@ def _add_timeline(verbs: _Verbs) -> None:
         verbs, "timeline", queue_verbs.timeline, "show what happened to a message"
     )
     parser.add_argument("id", metavar="ID|MESSAGE-ID")
+    parser.add_argument(
+        "--follow", action="store_true", help="go on as it happens, until it is over"
+    )
+    _add_json(parser)
+    parser = _verb(
+        verbs, "why", queue_verbs.why, "say why a message, or mail to a site, waits"
+    )
+    parser.add_argument("name", metavar="ID|ADDRESS|DOMAIN|SITE")
     _add_json(parser)
 
 

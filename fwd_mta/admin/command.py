@@ -7,23 +7,25 @@ the command line and calls them.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from getpass import getpass
+from time import sleep  # noqa: TID251 - a command at a terminal may sleep
 
 from twisted.internet.task import Clock
 
 from fwd_mta.admin import show
-from fwd_mta.admin.control import CommandError, Json, pages
+from fwd_mta.admin.control import CommandError, Json, Verb, pages
 from fwd_mta.admin.link import Call, link
+from fwd_mta.admin.why import Why
 from fwd_mta.config import Configuration, load, locate
 from fwd_mta.events import Event, Trouble
 from fwd_mta.interfaces import Entropy, QueueStore, WallClock
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock
 from fwd_mta.net.disk import SystemDisk
-from fwd_mta.settings import store_of
+from fwd_mta.settings import retention_of, schedule_of, store_of
 from fwd_mta.world.machine import InlineWorker
 
 DONE, NO, MISUSED = 0, 1, 2
@@ -54,6 +56,7 @@ class Surroundings:
     entropy: Entropy
     open_store: Callable[[Configuration, Clock], QueueStore]
     ask_password: Callable[[str], str] = ask_at_terminal
+    pause: Callable[[float], None] = sleep
 
 
 def file_store(configuration: Configuration, clock: Clock) -> QueueStore:
@@ -109,7 +112,21 @@ def queue_of(options: Options, world: Surroundings) -> AbstractContextManager[Ca
         configuration.state_dir,
         world.wall,
         lambda clock: world.open_store(configuration, clock),
+        lambda store: _more(configuration, store, world.wall),
     )
+
+
+def _more(
+    configuration: Configuration, store: QueueStore, wall: WallClock
+) -> Mapping[str, Verb]:
+    """The verbs that need more than a queue, where no server runs."""
+    why = Why(
+        store,
+        wall,
+        lambda: schedule_of(configuration),
+        lambda: retention_of(configuration),
+    )
+    return {"why": why.ask}
 
 
 def answer(call: Call, request: Json) -> Json:

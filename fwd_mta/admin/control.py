@@ -38,6 +38,7 @@ from fwd_mta.rules.identity import is_entry_id
 T = TypeVar("T")
 Json = dict[str, Any]
 Reload = Callable[[], Awaitable[Sequence[str]]]
+Verb = Callable[[Json], Awaitable[Json]]
 
 REQUEST_LIMIT = 65_536
 CONNECTION_LIMIT = 32
@@ -66,7 +67,8 @@ class Commands:
 
     `wake` is called when something may have become due; `reload` gives the lines on
     what is wrong with the new configuration, none when it is in force; `lift` has dead
-    sites probed at once, and with True ends the rests after block lists too.
+    sites probed at once, and with True ends the rests after block lists too; `more` are
+    verbs that need more than a queue.
     """
 
     def __init__(
@@ -76,13 +78,15 @@ class Commands:
         wake: Callable[[], None] = _nothing,
         reload: Reload | None = None,
         lift: Callable[[bool], None] = _lift_none,
+        more: Mapping[str, Verb] | None = None,
     ) -> None:
         self._keeper = keeper
         self._wall = wall
         self._wake = wake
         self._reload = reload
         self._lift = lift
-        self._verbs: Mapping[str, Callable[[Json], Awaitable[Json]]] = {
+        self._verbs: Mapping[str, Verb] = {
+            **(more or {}),
             "list": self.list,
             "count": self.count,
             "show": self.show,
@@ -96,7 +100,7 @@ class Commands:
     async def obey(self, request: Json) -> Json:
         """Do what is asked; trouble becomes an answer with an `error`."""
         try:
-            verb = self._verbs.get(_text(request, "verb"))
+            verb = self._verbs.get(text_of(request, "verb"))
             if verb is None:
                 return {"error": f"the verbs are: {', '.join(self._verbs)}"}
             return await verb(request)
@@ -122,14 +126,14 @@ class Commands:
 
     async def show(self, request: Json) -> Json:
         """All that is known of one entry, but for its timeline and content."""
-        return {"entry": whole(await self._entry(_text(request, "id")))}
+        return {"entry": whole(await self._entry(text_of(request, "id")))}
 
     async def timeline(self, request: Json) -> Json:
         """What happened to one entry, a page of steps; `after` counts steps."""
         entry_id = _id(request)
         steps = await self._keeper.timeline(entry_id)
         if not steps:
-            raise _unknown(entry_id)
+            raise unknown(entry_id)
         first = _number(request, "after")
         last = _weighed(steps, first)
         items = [step_json(step) for step in steps[first:last]]
@@ -137,7 +141,9 @@ class Commands:
 
     async def find(self, request: Json) -> Json:
         """The ids of all entries with a Message-ID, finished ones too."""
-        name = _text(request, "message_id").strip().removeprefix("<").removesuffix(">")
+        name = (
+            text_of(request, "message_id").strip().removeprefix("<").removesuffix(">")
+        )
         ids: list[str] = []
         for form in (f"<{name}>", name):
             wanted = EntryFilter(message_id=form, finished=True, limit=PAGE)
@@ -159,10 +165,10 @@ class Commands:
 
     async def change(self, request: Json) -> Json:
         """Hold, release, retry or cancel some entries, and say what became of each."""
-        change = _CHANGES.get(_text(request, "change"))
+        change = _CHANGES.get(text_of(request, "change"))
         if change is None:
             raise CommandError(f"the changes are: {', '.join(_CHANGES)}")
-        reason = _text(request, "reason", "")
+        reason = text_of(request, "reason", "")
         ids = request.get("ids")
         if not isinstance(ids, Sequence) or len(ids) > BATCH:
             raise CommandError(f"a change is about a list of up to {BATCH} ids")
@@ -195,7 +201,7 @@ class Commands:
             wanted = EntryFilter(ids=(entry_id,), finished=True)
             for entry in await self._keeper.entries(wanted):
                 return entry
-        raise _unknown(entry_id)
+        raise unknown(entry_id)
 
     async def _changed(self, entry_id: str, change: "_Verb", reason: str) -> Json:
         try:
@@ -211,7 +217,7 @@ class Commands:
         make = change.make(now, reason)
         after = await self._keeper.change(entry_id, make, step)
         if after is None:
-            return {"id": entry_id, "done": False, "why": str(_unknown(entry_id))}
+            return {"id": entry_id, "done": False, "why": str(unknown(entry_id))}
         waits = after == entry != make(entry)
         return {"id": entry_id, "done": True, "waits": waits, "why": ""}
 
@@ -263,7 +269,8 @@ _CHANGES: Mapping[str, _Verb] = {
 # Requests
 
 
-def _text(request: Json, key: str, default: str | None = None) -> str:
+def text_of(request: Json, key: str, default: str | None = None) -> str:
+    """One word of a request; raises CommandError when it is not there."""
     value = request.get(key, default)
     if not isinstance(value, str):
         raise CommandError(f"the request has no {key}")
@@ -278,13 +285,14 @@ def _number(request: Json, key: str) -> int:
 
 
 def _id(request: Json) -> str:
-    entry_id = _text(request, "id")
+    entry_id = text_of(request, "id")
     if not is_entry_id(entry_id):
-        raise _unknown(entry_id)
+        raise unknown(entry_id)
     return entry_id
 
 
-def _unknown(entry_id: str) -> CommandError:
+def unknown(entry_id: str) -> CommandError:
+    """Say that there is no such message."""
     return CommandError(f"no message {entry_id} is known; see `fwdmta queue list`")
 
 
@@ -292,7 +300,7 @@ def entry_filter(request: Json, now: float) -> EntryFilter:
     """Read a filter from a request; raises CommandError on words it does not know."""
     older_than = request.get("older_than")
     sender, to, account, domain = (
-        None if request.get(name) is None else _text(request, name)
+        None if request.get(name) is None else text_of(request, name)
         for name in ("from", "to", "account", "domain")
     )
     try:
@@ -312,7 +320,7 @@ def entry_filter(request: Json, now: float) -> EntryFilter:
         category=category,
         queued_before=queued_before,
         finished=bool(request.get("finished")),
-        after=_text(request, "after", ""),
+        after=text_of(request, "after", ""),
     )
 
 

@@ -8,7 +8,7 @@ its answer out. Without a server the command takes the store's lock and asks the
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from fwd_mta.admin.control import CommandError, Commands
+from fwd_mta.admin.control import CommandError, Commands, Verb
 from fwd_mta.interfaces import QueueStore, WallClock
 from fwd_mta.mail.errors import StoreError
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 Call = Callable[[Json], Json]
 OpenStore = Callable[[Clock], QueueStore]
+More = Callable[[QueueStore], Mapping[str, Verb]]
 
 SOCKET_NAME = "control.sock"
 _PATIENCE = 60.0  # seconds for one answer
@@ -73,20 +74,35 @@ def connect(state_dir: str) -> Channel | None:
     return Channel(channel)
 
 
+def nothing_more(store: QueueStore) -> Mapping[str, Verb]:
+    """Give no verbs beside those of a queue."""
+    return {}
+
+
 @contextmanager
-def link(state_dir: str, wall: WallClock, open_store: OpenStore) -> Iterator[Call]:
-    """Reach the queue of a state_dir; raises CommandError with what to do."""
+def link(
+    state_dir: str,
+    wall: WallClock,
+    open_store: OpenStore,
+    more: More = nothing_more,
+) -> Iterator[Call]:
+    """Reach the queue of a state_dir; raises CommandError with what to do.
+
+    `more` gives the verbs beyond those of a queue, for when no server runs.
+    """
     channel = connect(state_dir)
     if channel is not None:
         with closing(channel):
             yield channel.ask
         return
-    with _store(state_dir, wall, open_store) as call:
+    with _store(state_dir, wall, open_store, more) as call:
         yield call
 
 
 @contextmanager
-def _store(state_dir: str, wall: WallClock, open_store: OpenStore) -> Iterator[Call]:
+def _store(
+    state_dir: str, wall: WallClock, open_store: OpenStore, more: More
+) -> Iterator[Call]:
     """Hold the store while no server does."""
     _check_owner(state_dir)
     clock = Clock()
@@ -98,7 +114,7 @@ def _store(state_dir: str, wall: WallClock, open_store: OpenStore) -> Iterator[C
             f"no server answers at {state_dir}/{SOCKET_NAME}, and the queue cannot be"
             f" opened: {error}"
         ) from error
-    commands = Commands(store, wall)
+    commands = Commands(store, wall, more=more(store))
     try:
         yield lambda request: at_once(commands.obey(request), clock)
     finally:

@@ -25,6 +25,7 @@ from fwd_mta.mail.address import Mailbox
 from fwd_mta.rules.identity import is_entry_id
 
 HELD = "held"
+_FOLLOW_EVERY = 1.0
 _PAST = {
     "hold": "put on hold",
     "release": "released",
@@ -94,7 +95,10 @@ def timeline(options: Options, world: Surroundings) -> int:
     """`timeline ID|MESSAGE-ID`: all that happened to a message, and what comes next."""
     with queue_of(options, world) as call:
         for entry_id in _ids_of(call, options.id):
-            _print_timeline(call, entry_id, options, world.wall.now())
+            if options.follow:
+                _follow(call, entry_id, options, world)
+            else:
+                _print_timeline(call, entry_id, options, world.wall.now())
     return DONE
 
 
@@ -118,6 +122,39 @@ def _print_timeline(call: Call, entry_id: str, options: Options, now: float) -> 
         print_lines(show.timeline_step(step))
     entry = answer(call, {"verb": "show", "id": entry_id})["entry"]
     print_lines(show.outlook(entry, now))
+
+
+def _follow(call: Call, entry_id: str, options: Options, world: Surroundings) -> None:
+    """Print steps as they come, until the message is over or somebody interrupts."""
+    after = 0
+    while True:
+        page = answer(call, {"verb": "timeline", "id": entry_id, "after": after})
+        for step in page["items"]:
+            if options.json:
+                print_json([{"id": entry_id} | step])
+            else:
+                print_lines(show.timeline_step(step))
+        sys.stdout.flush()
+        after += len(page["items"])
+        entry = answer(call, {"verb": "show", "id": entry_id})["entry"]
+        if entry["finished_at"] is not None and page["next"] is None:
+            return
+        world.pause(_FOLLOW_EVERY)
+
+
+def why(options: Options, world: Surroundings) -> int:
+    """`why NAME`: why a message, or all mail to an address or site, waits."""
+    with queue_of(options, world) as call:
+        told = answer(call, {"verb": "why", "name": options.name})
+    if options.json:
+        print_json([told])
+        return DONE
+    now = world.wall.now()
+    if "entry" in told:
+        print_lines(show.why_message(told, now))
+    else:
+        print_lines(show.why_waiting(told, now))
+    return DONE
 
 
 # Changes

@@ -240,3 +240,89 @@ def bounce_info(info: Json) -> Iterator[str]:
     """One classification, for people."""
     for name, value in info.items():
         yield f"{name:<{_FIELD}}{clean(value)}"
+
+
+# Why
+
+
+def why_message(told: Json, now: float) -> Iterator[str]:
+    """One message explained, for one screen."""
+    entry = told["entry"]
+    yield f"message {entry['id']} from {clean(entry['sender'])}: {entry['state']}"
+    age = span(now - entry["queued_at"])
+    yield f"queued {moment(entry['queued_at'])} UTC, {age} ago"
+    for reason in told["reasons"]:
+        yield ""
+        yield f"to {_people(reason)}: {reason['state']}"
+        yield from _reason_lines(reason, now)
+    if told["more"]:
+        yield ""
+        yield f"and {told['more']} more reasons: fwdmta queue show {entry['id']}"
+
+
+def _people(reason: Json) -> str:
+    shown = ", ".join(clean(one) for one in reason["recipients"])
+    more = reason["count"] - len(reason["recipients"])
+    return f"{shown} and {more} more" if more else shown
+
+
+def _reason_lines(reason: Json, now: float) -> Iterator[str]:
+    facts = (
+        ("why", reason["reason"]),
+        ("they said", reason["said"]),
+        ("host", reason["host"]),
+        ("rule", reason["rule"]),
+        ("setting", reason["setting"]),
+        ("waits for", reason["waits_for"]),
+        ("next", _moment_and_wait(reason["next_at"], now)),
+        ("given up", _moment_and_wait(reason["until"], now)),
+        ("to change it", reason["command"]),
+        ("advice", reason["advice"]),
+    )
+    for name, value in facts:
+        if value:
+            yield f"{_REASON_INDENT}{name:<{_FIELD}}{clean(value)}"
+
+
+def _moment_and_wait(at: float | None, now: float) -> str:
+    return "" if at is None else f"{moment(at)} UTC ({when(at, now)})"
+
+
+def why_waiting(told: Json, now: float) -> Iterator[str]:
+    """What waits for an address or site, and what would happen now."""
+    number = told["messages"] if told["all"] else f"more than {told['messages']}"
+    ending = " waits" if told["messages"] == 1 else "s wait"
+    yield f"{clean(told['name'])}: {number} message{ending}"
+    for reason in told["reasons"]:
+        yield ""
+        what = f"{reason['category']}, " if reason["category"] else ""
+        yield f"{reason['count']} x {reason['state']}: {what}{clean(reason['reason'])}"
+        facts = (
+            ("they said", reason["said"]),
+            ("rule", reason["rule"]),
+            ("next", _moment_and_wait(reason["next_at"], now)),
+            ("the oldest", f"fwdmta why {reason['example']}"),
+        )
+        for name, value in facts:
+            if value:
+                yield f"{_REASON_INDENT}{name:<{_FIELD}}{clean(value)}"
+    yield ""
+    if told["outlook"]:
+        yield from _outlook(told["outlook"])
+    else:
+        yield "no server runs, so nothing goes anywhere now"
+
+
+def _outlook(found: Json) -> Iterator[str]:
+    """Tell where a message would go."""
+    yield "a message that came now would go"
+    yield f"{_REASON_INDENT}{clean(found['via'])}"
+    yield f"{_REASON_INDENT}{'decided by':<{_FIELD}}{clean(found['decided_by'])}"
+    if found["tls"]:
+        yield f"{_REASON_INDENT}{'TLS':<{_FIELD}}{clean(found['tls'])}"
+    for stop in found["stops"]:
+        rank = "" if stop["preference"] is None else f"{stop['preference']:>5} "
+        where = ", ".join(stop["addresses"]) or stop["trouble"]
+        yield f"{_REASON_INDENT}{rank}{clean(stop['name'])}: {clean(where)}"
+    if found["trouble"]:
+        yield f"{_REASON_INDENT}{'but':<{_FIELD}}{clean(found['trouble'])}"

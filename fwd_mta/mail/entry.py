@@ -284,6 +284,8 @@ class Step:
 class EntryFilter:
     """Which entries a list wants; None and empty take all. Domains in lower case.
 
+    `host` is the name of the host that was tried last.
+
     For long lists, page by page: those with an id beyond `after`, at most the first
     `limit` of them by id.
     """
@@ -296,6 +298,7 @@ class EntryFilter:
     message_id: str | None = None
     states: tuple[Status, ...] = ()
     category: Category | None = None
+    host: str | None = None
     queued_before: float | None = None
     finished: bool = False
     after: str = ""
@@ -312,20 +315,27 @@ class EntryFilter:
             and (self.message_id is None or self.message_id == entry.message_id)
             and (not self.states or entry.status in self.states)
             and (self.queued_before is None or entry.queued_at < self.queued_before)
-            and any(self._takes_standing(one) for one in entry.standings)
+            and any(self.concerns(one) for one in entry.standings)
         )
 
-    def _takes_standing(self, standing: Standing) -> bool:
+    def concerns(self, standing: Standing) -> bool:
+        """Whether one recipient is of those that are asked for."""
         mailbox = standing.recipient.mailbox
         diagnosis = standing.last.diagnosis if standing.last else None
         return (
             (self.recipient is None or str(mailbox).lower() == self.recipient.lower())
             and (self.domain is None or mailbox.key[1] == self.domain)
+            and (self.host is None or _host_name(standing) == self.host)
             and (
                 self.category is None
                 or (diagnosis is not None and diagnosis.category is self.category)
             )
         )
+
+
+def _host_name(standing: Standing) -> str:
+    host = (standing.last.host or "") if standing.last else ""
+    return host.partition("[")[0].lower()
 
 
 def _text(entry: QueueEntry) -> str:

@@ -343,6 +343,11 @@ def _origin(entry: QueueEntry) -> str:
     origin = entry.origin
     if entry.cause:
         return f"a notice about {entry.cause}"
-    words = [origin.protocol, f"from {origin.client}" if origin.client else ""]
-    came = " ".join(word for word in words if word)
+    words = (
+        origin.protocol,
+        f"from {origin.client}" if origin.client else "",
+        f"as {entry.account}" if entry.account else "",
+        f"({origin.tls})" if origin.tls else "",
+    )
+    came = " ".join(filter(None, words))
     return "; ".join([came, *origin.checks])

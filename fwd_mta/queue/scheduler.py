@@ -144,6 +144,14 @@ class Scheduler:
         """How many entries are in work."""
         return len(self._active)
 
+    def doing(self, entry_id: str) -> str:
+        """What of the queue's own an entry is in, or waits for; nothing: its time."""
+        if entry_id in self._active:
+            return "the end of an attempt that runs now"
+        if self._room() <= 0:
+            return f"one of the {self._active_limit} places, which are all taken"
+        return ""
+
     def wake(self) -> None:
         """Look at the queue again: something may be due earlier than thought."""
         if self.stopping:

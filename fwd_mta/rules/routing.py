@@ -121,6 +121,14 @@ def route(mailbox: Mailbox, table: RoutingTable) -> Destination:
     return _by_dns(domain, Destination(Via.MX, domain, table.port, table.tls))
 
 
+def decided_by(mailbox: Mailbox, table: RoutingTable) -> str:
+    """Name the setting that `route` goes by; "DNS" where there is none."""
+    for key in _keys(mailbox.key[1].removesuffix(".")):
+        if key in table.transports:
+            return f'delivery.transport, "{key}"'
+    return "DNS" if table.relayhost is None else "delivery.relayhost"
+
+
 def _keys(domain: str) -> Iterator[str]:
     yield domain
     if not domain.startswith("["):

@@ -61,6 +61,10 @@ class CommandCase(SynchronousTestCase):
         self.write("")
         self.asked: list[str] = []
 
+    def pause(self, seconds: float) -> None:
+        """Sleep never."""
+        raise AssertionError(seconds)
+
     def write(self, text: str) -> None:
         """Write the configuration, with what every one has."""
         self.file.write_text(
@@ -79,7 +83,11 @@ class CommandCase(SynchronousTestCase):
         out = io.TextIOWrapper(octets, "utf-8", write_through=True)
         err = io.StringIO()
         world = Surroundings(
-            VirtualWall(Clock(), NOW), SeededEntropy(), file_store, self.ask_password
+            VirtualWall(Clock(), NOW),
+            SeededEntropy(),
+            file_store,
+            self.ask_password,
+            self.pause,
         )
         self.patch(sys, "stdin", io.StringIO(stdin))
         with redirect_stdout(out), redirect_stderr(err):
@@ -435,6 +443,34 @@ class QueueTests(QueueCase):
         rows = self.done("timeline", an_id(2), "--json").rows
         self.assertEqual([row["what"] for row in rows], ["accepted", "attempt"])
         self.assertEqual({row["id"] for row in rows}, {an_id(2)})
+
+    def test_follows_a_message(self) -> None:
+        """A timeline is followed until the message is over, each step told once."""
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) > 2:
+                raise KeyboardInterrupt
+
+        self.patch(self, "pause", pause)
+        ran = self.run_it("timeline", "--follow", an_id(3))
+        self.assertEqual((ran.status, pauses), (0, []))
+        ran = self.run_it("timeline", "--follow", "--json", an_id(2))
+        self.assertEqual((ran.status, len(pauses)), (1, 3))
+        self.assertEqual([row["what"] for row in ran.rows], ["accepted", "attempt"])
+
+    def test_says_why(self) -> None:
+        """Why a message waits, and what waits for a site, is one screen each."""
+        text = self.done("why", an_id(2)).out
+        for words in ("deferred", "mailbox-full", f"fwdmta queue retry {an_id(2)}"):
+            self.assertIn(words, text)
+        text = self.done("why", "example.net").out
+        self.assertIn("1 message waits", text)
+        self.assertIn("no server runs", text)
+        (told,) = self.done("why", "example.net", "--json").rows
+        self.assertEqual(told["messages"], 1)
+        self.assertIn("no queue id, address", self.fails(1, "why", "not so"))
 
     def test_names_unknown_messages(self) -> None:
         """An unknown id is status 1, and the way to the known ones."""
