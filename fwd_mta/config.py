@@ -238,12 +238,13 @@ class Dns:
 class Scan:
     """`[scan]`: who looks at a message before it is queued."""
 
-    clamd: str | None = optional(socket("unix", "tcp"), later=True)
-    rspamd: str | None = optional(URL, later=True)
-    spamd: str | None = optional(socket("unix", "tcp"), later=True)
+    clamd: str | None = optional(socket("unix", "tcp"))
+    rspamd: str | None = optional(URL)
+    spamd: str | None = optional(socket("unix", "tcp"))
+    spamd_reject_score: int = key(count(1, 1000), 15)
     milters: tuple[str, ...] = key(many(socket("inet", "unix")), [], later=True)
-    on_error: str = key(choice("defer", "accept"), "defer", later=True)
-    timeout: float = key(duration(least=1), "30s", later=True)
+    on_error: str = key(choice("defer", "accept"), "defer")
+    timeout: float = key(duration(least=1), "30s")
 
 
 @dataclass(frozen=True, slots=True)

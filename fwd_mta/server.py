@@ -144,7 +144,8 @@ class Server:
     def _make_checks(self) -> Checks:
         scan = self.configuration.scan
         seams = self._seams
-        return Checks((), seams.clock, seams.emit, scan.timeout, scan.on_error)
+        scanners = settings.scanners_of(self.configuration, seams.network)
+        return Checks(scanners, seams.clock, seams.emit, scan.timeout, scan.on_error)
 
     def _make_intake(self) -> Intake:
         seams, configuration = self._seams, self.configuration
@@ -371,6 +372,7 @@ class Server:
         context = self._context(fresh) if self._tls is not None else None
         routing = settings.routing_of(fresh, self._seams.read_file)
         keys = settings.signing_keys_of(fresh, self._seams.read_file)
+        scanners = settings.scanners_of(fresh, self._seams.network)
         old, self.configuration = self.configuration, fresh
         try:
             accounts = await self.accounts.read()
@@ -383,6 +385,7 @@ class Server:
         self._use(fresh)
         self.scheduler.table = routing
         self.intake.keys = keys
+        self.checks.scanners = scanners
 
     def _use(self, fresh: Configuration) -> None:
         self.intake.policy = settings.policy_of(fresh)

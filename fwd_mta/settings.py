@@ -7,8 +7,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from fwd_mta.config import ConfigError, Configuration, Listener
 from fwd_mta.events import Emit
+from fwd_mta.inbound.clamd import Clamd
+from fwd_mta.inbound.dialogue import Place
 from fwd_mta.inbound.protocol import SubmissionSettings
-from fwd_mta.interfaces import Disk, WallClock, Worker
+from fwd_mta.inbound.rspamd import Rspamd
+from fwd_mta.inbound.spamd import Spamd
+from fwd_mta.interfaces import Disk, Network, Scanner, WallClock, Worker
 from fwd_mta.mail.route import Destination, TlsLevel, TlsMode
 from fwd_mta.outbound.agent import AgentSettings
 from fwd_mta.outbound.connection import Timeouts
@@ -162,6 +166,22 @@ def signing_keys_of(
                 f"dkim of {one.domain}: {one.private_key}: {error}"
             ) from error
     return tuple(keys)
+
+
+def scanners_of(configuration: Configuration, network: Network) -> tuple[Scanner, ...]:
+    """Who looks at a message before it is queued; raises CannotServeError."""
+    scan, found = configuration.scan, list[Scanner]()
+    try:
+        if scan.clamd:
+            found.append(Clamd(network, Place.parse(scan.clamd)))
+        if scan.rspamd:
+            found.append(Rspamd(network, scan.rspamd, configuration.hostname))
+        if scan.spamd:
+            place = Place.parse(scan.spamd)
+            found.append(Spamd(network, place, scan.spamd_reject_score))
+    except ValueError as error:
+        raise CannotServeError(f"scan: {error}") from error
+    return tuple(found)
 
 
 def _own_addresses(configuration: Configuration) -> Iterator[str]:

@@ -96,6 +96,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "scan.clamd": ('"unix:/run/clamd"', '"clamd"'),
     "scan.rspamd": ('"http://127.0.0.1:11333"', '"rspamd"'),
     "scan.spamd": ('"tcp:127.0.0.1:783"', '"127.0.0.1:783"'),
+    "scan.spamd_reject_score": ("10", "0"),
     "scan.milters": ('["inet:127.0.0.1:8891"]', '["127.0.0.1:8891"]'),
     "scan.on_error": ('"accept"', '"reject"'),
     "scan.timeout": ('"10s"', '"0"'),
@@ -304,11 +305,11 @@ class ParseTests(SynchronousTestCase):
 
     def test_names_what_has_no_effect_yet(self) -> None:
         """A setting of a later version is taken, and said to do nothing."""
-        text = HOST + '[scan]\nclamd = "unix:/run/clamd"\n[processes]\nreceivers = 2'
+        text = HOST + '[scan]\nmilters = ["unix:/run/m"]\n[processes]\nreceivers = 2'
         self.assertEqual(
             parse(text, "x").later,
             (
-                "scan.clamd is set, but has no effect in this version",
+                "scan.milters is set, but has no effect in this version",
                 "processes.receivers is set, but has no effect in this version",
             ),
         )

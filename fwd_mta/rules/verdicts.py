@@ -82,7 +82,7 @@ def _reply(report: ScanReport) -> Reply | None:
     if report.verdict is Verdict.DEFER:
         return report.reply or Reply(451, "7.1", reason or "Not now, try again later")
     if report.verdict is Verdict.FAILED:
-        text = "The message could not be checked, try again later"
+        text = reason or "The message could not be checked, try again later"
         return Reply(451, "7.1", text)
     return None
 
