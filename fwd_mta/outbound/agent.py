@@ -49,6 +49,9 @@ _LONGEST_LINE = 1000
 _LONGEST_TEXT = 4096
 _SITES_KEPT = 10_000
 _SITE_KEPT_FOR = 60.0
+# What a host does that cannot do TLS, however it goes about it. Speaking out of turn
+# is not among these: that may be somebody in between.
+_NO_TLS = frozenset({"tls-failed", "connection-lost", "timeout"})
 _BEFORE_DATA = frozenset({Stage.MAIL, Stage.RCPT})
 _BEFORE_DOT = frozenset({*_BEFORE_DATA, Stage.DATA})
 
@@ -379,7 +382,9 @@ class _Trip:
         """Note a host that cannot be used; whether to come again, in clear."""
         said = why.reply or (why.trouble and why.trouble.detail) or ""
         self.note(f"{host}: {why.stage.value}: {said}")
-        failed = why.trouble is not None and why.trouble.kind == "tls-failed"
+        failed = why.stage is Stage.STARTTLS and (
+            why.trouble is not None and why.trouble.kind in _NO_TLS
+        )
         if failed and not in_clear and self._may_come_in_clear():
             return True
         if why.stage is Stage.STARTTLS and why.reply is not None:

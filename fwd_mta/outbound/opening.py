@@ -94,6 +94,8 @@ class Opening:
             await self._hello()
             return
         course = security.refused(terms.tls, permanent=reply.is_permanent)
+        if reply.code == 421:
+            course = Course.NEXT_HOST  # it closes (RFC 5321 3.8)
         if course is not Course.PROCEED:
             raise NotOpened(self.stage, reply, None)
 

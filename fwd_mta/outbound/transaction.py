@@ -91,6 +91,7 @@ class Transaction:
         self._recipients: Sequence[Recipient] = ()
         self._accepted: list[Recipient] = []
         self._farewell: Reply | None = None
+        self._in_one_go = False
 
     async def run(self, recipients: Sequence[Recipient]) -> None:
         """Send to these, at most 50; raises Interrupted, then they were not tried."""
@@ -148,6 +149,7 @@ class Transaction:
         """Send envelope and DATA in one go, then read all answers (RFC 2920 3.1)."""
         timeouts = self._connection.timeouts
         waits = [timeouts.mail, *[timeouts.rcpt] * len(self._recipients)]
+        self._in_one_go = True
         octets = b"".join(commands) + b"DATA\r\n"
         mail, *rcpts, data = self._connection.send(octets, *waits, timeouts.data_init)
         is_open = self._judge_mail(await mail.reply())
@@ -155,12 +157,31 @@ class Transaction:
             reply = await rcpt.reply()
             if is_open:
                 self._judge_rcpt(recipient, reply)
-        wants_content = self._judge_data(await data.reply())
-        if wants_content and not self._accepted:
+        hoped, answer = bool(self._accepted), await data.reply()
+        wants_content = self._judge_data(answer)
+        if hoped and answer.is_permanent and self._farewell is None:
+            await self._confirm()
+        if wants_content and not self._accepted and self._farewell is None:
             # DATA was taken though no recipient was: end it with nothing in it.
             (lone,) = self._connection.send(b".\r\n", timeouts.data_done)
             self._note(await lone.reply())
             self._connection.needs_reset = False
+        self._in_one_go = False
+
+    async def _confirm(self) -> None:
+        """See that a refused DATA was meant: one answer too many looks the same.
+
+        If so, the next command hears what was meant for DATA.
+        """
+        try:
+            reply = await self._connection.say(b"RSET", self._connection.timeouts.mail)
+        except Broken as broken:
+            if broken.trouble.kind == "protocol":
+                raise
+            return
+        self._refuse_oddity("RSET", reply)
+        self._note(reply)
+        self._connection.needs_reset = not reply.is_positive
 
     async def _in_lock_step(self, commands: list[bytes]) -> None:
         connection, timeouts = self._connection, self._connection.timeouts
@@ -264,6 +285,9 @@ class Transaction:
 
     def _break_off(self, trouble: Trouble) -> None:
         self._connection.abort()
+        if self._in_one_go and trouble.kind == "protocol":
+            # The answers of one group do not fit its commands: none of them counts.
+            self.heard.clear()
         for each in self._recipients:
             if each not in self.heard and each not in self.left:
                 self.heard[each] = self._broken(each, trouble)
