@@ -1,8 +1,8 @@
 # Everything that is run at the desk and in CI. A fresh clone needs Python 3.11 or
-# newer, make, and nothing else; only `interop` wants root and Debian's packages.
+# newer, make, and nothing else; `interop` and `bench` want root and Debian's packages.
 PYTHON ?= python3
 
-.PHONY: demo test check interop clean
+.PHONY: demo test check interop bench bench-quick clean
 
 demo: .venv/runs
 	.venv/bin/fwdmta demo $(ARGS)
@@ -15,6 +15,13 @@ check: .venv/develops
 
 interop: .venv/runs
 	.venv/bin/python -m interop.run $(ARGS)
+
+# side by side with Postfix: ten minutes, one minute (docs/performance.md)
+bench: .venv/runs
+	.venv/bin/python -m benchmarks.run $(ARGS)
+
+bench-quick: .venv/runs
+	.venv/bin/python -m benchmarks.run --set quick $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info _trial_temp*

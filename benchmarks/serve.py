@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
-"""Start this server as a peer of the benchmark: writes a configuration, execs twistd.
+"""Starts this server as a peer of the benchmark: writes a configuration, is twistd.
 
-usage: serve.py --port P --sink S --dead D --dir DIR [--cert PEM]
-Listens on 127.0.0.1:P (a relay listener, or implicit TLS with AUTH when a certificate
-is given), relays all to 127.0.0.1:S and *@defer.example to 127.0.0.1:D.
+Listens on a relay listener, or with a certificate on implicit TLS with AUTH.
+`--profile` keeps a cProfile of the reactor's thread in that file.
 """
 
 import argparse
 import os
 import sys
+from typing import Any
 
-CONFIGURATION = """
+_CONFIGURATION = """
 hostname = "bench.example"
-state_dir = "{dir}/state"
+state_dir = "{folder}/state"
 [[listener]]
 service = "{service}"
 address = "127.0.0.1:{port}"
 {trusted}
 [tls]
-certificate = "{cert}"
-private_key = "{cert}"
+certificate = "{certificate}"
+private_key = "{certificate}"
 [accounts]
-file = "{dir}/accounts.toml"
+file = "{folder}/accounts.toml"
 [limits]
 connections_per_client = 10000
 connections_per_account = 10000
@@ -31,43 +31,60 @@ tls_security_level = "none"
 [delivery.transport]
 "defer.example" = "[127.0.0.1]:{dead}"
 """
+_ACCOUNT = """[[account]]
+login = "u@bench.example"
+password = "{password}"
+send_as = ["*@bench.example"]
+"""
+_NAMES = ("folder", "port", "sink", "dead", "certificate")
+
+
+def arguments(place: Any) -> list[str]:
+    """The options of this program for a place."""
+    said = [(name, getattr(place, name)) for name in _NAMES]
+    return [
+        word
+        for name, value in said
+        if value is not None
+        for word in (f"--{name}", str(value))
+    ]
+
+
+def write(path: str, text: str) -> None:
+    """Write a file that others may read."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, 0o644)
 
 
 def main() -> None:
     """Write the files and become the server."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("port", "sink", "dead"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--dir", required=True)
-    parser.add_argument("--cert")
+    for name in _NAMES:
+        parser.add_argument(f"--{name}")
     parser.add_argument("--profile")
-    options = parser.parse_args()
-    tls = options.cert is not None
-    text = CONFIGURATION.format(
-        dir=options.dir,
-        port=options.port,
-        sink=options.sink,
-        dead=options.dead,
-        cert=options.cert or "unused",
-        service="submissions" if tls else "relay",
-        trusted="" if tls else 'trusted_networks = ["127.0.0.0/8"]',
+    place = parser.parse_args()
+    is_tls = place.certificate is not None
+    fields = {name: getattr(place, name) for name in _NAMES}
+    fields |= {"certificate": place.certificate or "unused"}
+    text = _CONFIGURATION.format(
+        service="submissions" if is_tls else "relay",
+        trusted="" if is_tls else 'trusted_networks = ["127.0.0.0/8"]',
+        **fields,
     )
-    with open(f"{options.dir}/fwdmta.toml", "w", encoding="utf-8") as file:
-        file.write(text)
+    write(f"{place.folder}/fwdmta.toml", text)
     from fwd_mta.inbound.accounts import argon2id_hash
 
-    with open(f"{options.dir}/accounts.toml", "w", encoding="utf-8") as file:
-        file.write(
-            '[[account]]\nlogin = "u@bench.example"\n'
-            f'password = "{argon2id_hash("p")}"\nsend_as = ["*@bench.example"]\n'
-        )
+    account = _ACCOUNT.format(password=argon2id_hash("p"))
+    write(f"{place.folder}/accounts.toml", account)
+    os.chmod(f"{place.folder}/accounts.toml", 0o600)
     twistd = os.path.join(os.path.dirname(sys.executable), "twistd")
-    profile = ["--profile", options.profile, "--profiler", "cprofile", "--savestats"]
+    profile = ["--profile", place.profile, "--profiler", "cprofile", "--savestats"]
     os.execv(
         sys.executable,
         [sys.executable, twistd, "-n", "--pidfile="]
-        + (profile if options.profile else [])
-        + ["fwdmta", "--config", f"{options.dir}/fwdmta.toml"],
+        + (profile if place.profile else [])
+        + ["fwdmta", "--config", f"{place.folder}/fwdmta.toml"],
     )
 
 

@@ -1,0 +1,1 @@
+"""Side by side with Postfix: `python -m benchmarks.run`, see `make bench`."""
