@@ -38,6 +38,7 @@ from twisted.python.systemd import ListenFDs
 from typing_extensions import override
 
 from fwd_mta.interfaces import Network
+from fwd_mta.net.writing import accepted_at_once, write_at_once
 
 BACKLOG = 1024
 UNIX = "unix:"
@@ -58,6 +59,7 @@ class Reactor(
 
 class _HasSocket(Protocol):
     socket: socket.socket
+    transport: object
 
 
 def numeric(address: str) -> str:
@@ -122,6 +124,8 @@ class ReactorNetwork(Network):
         except InvalidAddressError:
             return fail()
         connected: Deferred[IProtocol] = endpoint.connect(factory)
+        if address.startswith(UNIX):
+            return connected
         return connected.addCallback(_without_delay)
 
     def _client(
@@ -210,14 +214,16 @@ def _without_delay(protocol: IProtocol) -> IProtocol:
     set_no_delay = getattr(transport, "setTcpNoDelay", None)
     if set_no_delay is not None:
         set_no_delay(True)
+    write_at_once(transport)
     return protocol
 
 
 def _inherit_no_delay(port: IListeningPort) -> IListeningPort:
     """Set TCP_NODELAY on the listening socket: Linux hands it on at accept."""
-    listening = cast("_HasSocket", port).socket
-    if listening.family != socket.AF_UNIX:
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening = cast("_HasSocket", port)
+    if listening.socket.family != socket.AF_UNIX:
+        listening.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.transport = accepted_at_once
     return port
 
 
