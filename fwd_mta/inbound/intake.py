@@ -7,6 +7,7 @@ the 250 is given only after the store said that the message is durable (P1).
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 
 from fwd_mta.events import Accepted, Emit, Repeated, Trouble
 from fwd_mta.inbound.checks import Checks
@@ -216,6 +217,11 @@ def policy_for(session: Session, policy: SubmissionPolicy) -> SubmissionPolicy:
     """A relay listener mends what a submission listener may refuse (SPEC section 1)."""
     if session.service is not Service.RELAY:
         return policy
+    return _mending(policy)
+
+
+@lru_cache
+def _mending(policy: SubmissionPolicy) -> SubmissionPolicy:
     return replace(policy, bare_newline="normalize", long_lines="encode")
 
 
@@ -267,10 +273,12 @@ def _meant(
     given = Body.SEVEN_BIT if envelope.body is Body.SEVEN_BIT else None
     needed = eight_bit or not message.head.isascii()
     default = session.account.notify if session.account else None
-    recipients = tuple(
-        replace(one, notify=default) if one.notify is None else one
-        for one in envelope.recipients
-    )
+    recipients = envelope.recipients
+    if default is not None:
+        recipients = tuple(
+            replace(one, notify=default) if one.notify is None else one
+            for one in recipients
+        )
     body = Body.EIGHT_BIT if needed else given
     return replace(envelope, recipients=recipients, body=body)
 

@@ -659,7 +659,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
 
     def _begin(self, transaction: _Transaction) -> None:
         account = getattr(self.delivery, "account", None)
-        self.session = replace(self.session, account=account)
+        if account is not self.session.account:
+            self.session = replace(self.session, account=account)
         self._transaction = transaction
         self._answer(Reply(250, "1.0", "Ok"))
 
@@ -675,7 +676,9 @@ class FwdESMTP(Gate, smtp.ESMTP):
                 reply = Reply(452, "5.3", f"Too many recipients, {limit} at most")
                 self._refuse_recipient(transaction, reply)
                 return
-            transaction.recipients[key] = replace(recipient, mailbox=mailbox)
+            if mailbox is not recipient.mailbox:
+                recipient = replace(recipient, mailbox=mailbox)
+            transaction.recipients[key] = recipient
         self._answer(Reply(250, "1.5", "Ok"))
 
     def _readdressed(self, mailbox: Mailbox) -> Mailbox | None:

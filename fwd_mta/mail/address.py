@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from fwd_mta.mail.errors import SyntaxFault
@@ -133,6 +134,7 @@ def _local_part(text: str) -> tuple[str, str]:
     return atom[0], text[atom.end() :]
 
 
+@lru_cache(maxsize=4096)  # a few domains make up most of a day's mail
 def _domain(text: str) -> str:
     if text.startswith("["):
         _check_literal(text)

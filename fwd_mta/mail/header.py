@@ -4,6 +4,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -67,21 +68,24 @@ class Token(NamedTuple):
 # Sections
 
 
+@lru_cache(maxsize=2)  # one message's is asked for by each that looks at it
 def fields(head: bytes) -> tuple[Field, ...]:
     """Split a header section into fields; raises SyntaxFault that names the line."""
     found: list[Field] = []
     lines: list[bytes] = []
+    name = b""
     for number, line in enumerate(_lines(head), 1):
         if line[:1] in {b" ", b"\t"} and lines:
             lines.append(line)
             continue
-        if not _NAME.match(line):
+        named = _NAME.match(line)
+        if not named:
             raise _no_field(number, line)
         if lines:
-            found.append(_field(lines))
-        lines = [line]
+            found.append(_field(name, lines))
+        lines, name = [line], named[1]
     if lines:
-        found.append(_field(lines))
+        found.append(_field(name, lines))
     return tuple(found)
 
 
@@ -90,20 +94,19 @@ def join(parts: Iterable[Field]) -> bytes:
     return b"".join(field.raw for field in parts)
 
 
-def _lines(head: bytes) -> Iterator[bytes]:
+def _lines(head: bytes) -> list[bytes]:
     lines = head.split(b"\r\n")
     if lines.pop():
         raise SyntaxFault(f"Header line {len(lines) + 1} does not end in CRLF")
-    for number, line in enumerate(lines, 1):
-        if _BARE.search(line):
-            raise SyntaxFault(f"Header line {number} holds a bare CR, a bare LF or NUL")
-        yield line
+    ends = len(lines)
+    if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
+        number = next(at for at, line in enumerate(lines, 1) if _BARE.search(line))
+        raise SyntaxFault(f"Header line {number} holds a bare CR, a bare LF or NUL")
+    return lines
 
 
-def _field(lines: list[bytes]) -> Field:
-    name = _NAME.match(lines[0])
-    raw = b"\r\n".join([*lines, b""])
-    return Field(name[1].decode("ascii") if name else "", raw)
+def _field(name: bytes, lines: list[bytes]) -> Field:
+    return Field(name.decode("ascii"), b"\r\n".join([*lines, b""]))
 
 
 def _no_field(number: int, line: bytes) -> SyntaxFault:

@@ -1,6 +1,6 @@
 """What a submitted message must be like (RFC 6409 6, SPEC section 2)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fwd_mta.mail.account import Account
@@ -45,19 +45,16 @@ class _Case:
     message: Message
     policy: SubmissionPolicy
     parts: tuple[Field, ...]
+    index: dict[str, list[tuple[int, Field]]]
 
     @property
     def relayed(self) -> bool:
         """Whether the network, not an account, is what we trust."""
         return is_relayed(self.session)
 
-    def named(self, name: str) -> Iterator[tuple[int, Field]]:
+    def named(self, name: str) -> Sequence[tuple[int, Field]]:
         """Fields of that name, each with the number of its first line."""
-        line = 1
-        for field in self.parts:
-            if field.has_name(name.lower()):
-                yield line, field
-            line += field.raw.count(b"\r\n")
+        return self.index.get(name.lower(), ())
 
 
 def refusal(
@@ -67,12 +64,23 @@ def refusal(
     reply = _too_big(message, policy)
     if not reply:
         try:
-            case = _Case(session, envelope, message, policy, fields(message.head))
+            parts = fields(message.head)
         except SyntaxFault as fault:
             reply = Reply(550, "6.0", f"{fault}")
         else:
+            case = _Case(session, envelope, message, policy, parts, _index(parts))
             reply = next(filter(None, (check(case) for check in _CHECKS)), None)
     return with_help(reply, policy.help_url) if reply else None
+
+
+def _index(parts: Iterable[Field]) -> dict[str, list[tuple[int, Field]]]:
+    """Fields by name in lower case, each with the number of its first line."""
+    index: dict[str, list[tuple[int, Field]]] = {}
+    line = 1
+    for field in parts:
+        index.setdefault(field.name.lower(), []).append((line, field))
+        line += field.raw.count(b"\r\n")
+    return index
 
 
 def sender_refusal(account: Account, reverse_path: Mailbox | None) -> Reply | None:
@@ -118,7 +126,7 @@ def _too_many_fields(case: _Case) -> Reply | None:
 
 
 def _too_many_hops(case: _Case) -> Reply | None:
-    hops, limit = len(list(case.named("Received"))), case.policy.hopcount_limit
+    hops, limit = len(case.named("Received")), case.policy.hopcount_limit
     if hops <= limit:
         return None
     text = f"Too many hops ({hops}, limit {limit}): the message goes round in circles"
@@ -137,7 +145,7 @@ def _long_header_line(case: _Case) -> Reply | None:
 
 def _no_from(case: _Case) -> Reply | None:
     """A relay listener adds it (SPEC section 1)."""
-    if case.relayed or any(case.named("From")):
+    if case.relayed or case.named("From"):
         return None
     return Reply(550, "6.0", "The message has no From field: add one with your address")
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.mail.reply import Reply
@@ -18,6 +19,7 @@ _CODE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?\Z", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.([0-9]{1,3}\.[0-9]{1,3})(?:\s+|\Z)")
 
 
+@lru_cache(maxsize=256)  # most of what we say we said before
 def write(reply: Reply) -> bytes:
     """Write a reply: printable ASCII, lines of at most 512 octets, at most 100 lines.
 
