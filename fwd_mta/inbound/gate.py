@@ -45,6 +45,9 @@ class Gate:
         self._blocked = False
         self._holds: set[str] = set()
         self._cut: IDelayedCall | None = None
+        self._alarm: IDelayedCall | None = None
+        self._rings_at = 0.0
+        self._deadline: float | None = None
 
     # What a session does with it
 
@@ -78,6 +81,23 @@ class Gate:
         self.transport.loseConnection()
         self._cut = self.clock.callLater(CLOSE_LIMIT, self.transport.abortConnection)
 
+    def setTimeout(self, seconds: float | None) -> None:
+        """Let `timeoutConnection` be called after so many seconds, or not at all.
+
+        One delayed call serves many lines: it looks when it rings whether it is time.
+        """
+        if seconds is None:
+            self._deadline = None
+            return
+        at = self._deadline = self.clock.seconds() + seconds
+        if self._alarm is None:
+            self._alarm = self.clock.callLater(seconds, self._ring)
+        elif at < self._rings_at:
+            self._alarm.reset(seconds)
+        else:
+            return
+        self._rings_at = at
+
     def hold_reading(self, reason: str) -> None:
         """Read no more from the client until `release_reading` for the same reason."""
         if not self._holds and not self.closing:
@@ -104,6 +124,10 @@ class Gate:
 
     def broken(self, failure: Failure) -> None:
         """An exception came out of a line or chunk: end this session."""
+        raise NotImplementedError
+
+    def timeoutConnection(self) -> None:
+        """The time that was set is over."""
         raise NotImplementedError
 
     # What Twisted calls
@@ -141,8 +165,20 @@ class Gate:
         """End: the connection is lost."""
         self.closing = True
         self._input.clear()
-        if self._cut is not None and self._cut.active():
-            self._cut.cancel()
+        for timer in (self._cut, self._alarm):
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    def _ring(self) -> None:
+        self._alarm, deadline = None, self._deadline
+        if deadline is None or self.closing:
+            return
+        left = deadline - self.clock.seconds()
+        if left > 0:
+            self.setTimeout(left)
+        else:
+            self._deadline = None
+            self.timeoutConnection()
 
     def _stop_listening(self) -> None:
         self.closing = True

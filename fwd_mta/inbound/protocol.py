@@ -349,6 +349,23 @@ class FwdESMTP(Gate, smtp.ESMTP):
         _ = waited.addCallbacks(done, failed)
         _ = waited.addErrback(self.broken)
 
+    def _ask(
+        self,
+        question: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        """Ask what may answer now or later, and go on."""
+        try:
+            answer = question()
+        except Exception:  # noqa: BLE001 - a refusal, or a defect of a plugged-in part
+            failed(Failure())
+            return
+        if isinstance(answer, Deferred):
+            self._then(answer, done, failed)
+        else:
+            done(answer)
+
     def _write(self, octets: bytes) -> None:
         if not self._handshaking:
             self.setTimeout(COMMAND_LIMIT)
@@ -598,9 +615,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
             return
         helo = (self.session.hello, self.session.client)
         origin = parameters.reverse_path
-        asked: Deferred[Any] = maybeDeferred(self.delivery.validateFrom, helo, origin)
-        self._then(
-            asked,
+        self._ask(
+            lambda: self.delivery.validateFrom(helo, origin),
             lambda _: self._begin(_Transaction(parameters, hold_until)),
             lambda failure: self._answer(self._reason(failure)),
         )
@@ -624,9 +640,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
         except commands.CommandFault as fault:
             self._refuse_recipient(transaction, fault.reply)
             return
-        asked: Deferred[Any] = maybeDeferred(self.delivery.validateTo, recipient)
-        self._then(
-            asked,
+        self._ask(
+            lambda: self.delivery.validateTo(recipient),
             lambda _: self._add(transaction, recipient),
             lambda failure: self._refuse_recipient(transaction, self._reason(failure)),
         )

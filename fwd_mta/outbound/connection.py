@@ -75,17 +75,29 @@ class Broken(Exception):
 class Expected:
     """A reply that is to come; `seconds` it may take, once it is the next one due."""
 
+    __slots__ = ("_outcome", "_waiting", "seconds")
+
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._outcome: Deferred[Reply | Trouble] = Deferred()
+        self._outcome: Reply | Trouble | None = None
+        self._waiting: Deferred[Reply | Trouble] | None = None
 
     def settle(self, outcome: Reply | Trouble) -> None:
-        """Give the reply, or what came instead."""
-        self._outcome.callback(outcome)
+        """Give the reply, or what came instead; `wake` lets it be heard."""
+        self._outcome = outcome
+
+    def wake(self) -> None:
+        """Go on with whoever waits for what is settled."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and self._outcome is not None:
+            waiting.callback(self._outcome)
 
     async def reply(self) -> Reply:
         """Wait for it; raises Broken. To be awaited once."""
-        outcome = await self._outcome
+        outcome = self._outcome
+        if outcome is None:
+            self._waiting = Deferred()
+            outcome = await self._waiting
         if isinstance(outcome, Trouble):
             raise Broken(outcome)
         return outcome
@@ -149,8 +161,11 @@ class Connection(Protocol):
         self._judge_rest(replies[len(due) :])
         if due:
             self._watch()  # never for a mere part: one deadline a reply, not a read
+        # All are settled before the first is heard: a group wakes its reader once.
         for expected, reply in zip(due, replies, strict=False):
             expected.settle(reply)
+        for expected in due:
+            expected.wake()
 
     def _judge_rest(self, unasked: Sequence[Reply]) -> None:
         if unasked:
@@ -211,13 +226,20 @@ class Connection(Protocol):
 
     def _watch(self) -> None:
         """Run one timer: for the reply that is due next, from when it became next."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        timer = self._timer
+        is_set = timer is not None and timer.active()
         if self._expected and self.trouble is None:
             seconds = self._expected[0].seconds
-            late = Trouble("timeout", f"no reply within {seconds:g} seconds")
-            self._timer = self._clock.callLater(seconds, self._break, late)
+            if timer is not None and is_set:
+                timer.reset(seconds)
+            else:
+                self._timer = self._clock.callLater(seconds, self._too_late)
+        elif timer is not None and is_set:
+            timer.cancel()
+
+    def _too_late(self) -> None:
+        seconds = self._expected[0].seconds
+        self._break(Trouble("timeout", f"no reply within {seconds:g} seconds"))
 
     def _break(self, trouble: Trouble) -> None:
         """Give the connection up, once; whoever waits is told."""
@@ -230,6 +252,8 @@ class Connection(Protocol):
         expected, self._expected = self._expected, deque()
         for each in expected:
             each.settle(trouble)
+        for each in expected:
+            each.wake()
         handshake, self._handshake = self._handshake, None
         if handshake is not None:
             handshake.callback(trouble)

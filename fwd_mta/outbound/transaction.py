@@ -131,7 +131,9 @@ class Transaction:
         is_utf8 = any(_needs_utf8(box) for box in boxes)
         is_utf8 = is_utf8 or not letter.message.head.isascii()
         body = Body.EIGHT_BIT if is_8bit(letter) else letter.envelope.body
-        envelope = replace(letter.envelope, smtputf8=is_utf8, body=body)
+        envelope = letter.envelope
+        if envelope.smtputf8 is not is_utf8 or envelope.body is not body:
+            envelope = replace(envelope, smtputf8=is_utf8, body=body)
         dsn = offered.offers("DSN")
         return [
             mail_command(envelope, offered, letter.message.size),
