@@ -349,7 +349,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         _ = waited.addCallbacks(done, failed)
         _ = waited.addErrback(self.broken)
 
-    def _ask(
+    def _consult(
         self,
         question: Callable[[], Any],
         done: Callable[[Any], None],
@@ -615,7 +615,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
             return
         helo = (self.session.hello, self.session.client)
         origin = parameters.reverse_path
-        self._ask(
+        self._consult(
             lambda: self.delivery.validateFrom(helo, origin),
             lambda _: self._begin(_Transaction(parameters, hold_until)),
             lambda failure: self._answer(self._reason(failure)),
@@ -640,7 +640,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         except commands.CommandFault as fault:
             self._refuse_recipient(transaction, fault.reply)
             return
-        self._ask(
+        self._consult(
             lambda: self.delivery.validateTo(recipient),
             lambda _: self._add(transaction, recipient),
             lambda failure: self._refuse_recipient(transaction, self._reason(failure)),
