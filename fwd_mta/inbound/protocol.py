@@ -60,6 +60,8 @@ AUTH_FAILURE_LIMIT = 4
 
 _TLS_HELLO = b"\x16\x03"
 _FAULT_CODES = frozenset({500, 501, 502, 503, 504, 555})
+# what a browser was made to say; what follows it is its page's, not its user's
+_WEB_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"})
 _IDLE_VERBS = frozenset({"EHLO", "HELO", "HELP", "NOOP", "RSET", "VRFY"})
 
 
@@ -165,6 +167,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self._counted_login: str | None = None
         self._verb = ""
         self._errors = self._idle_commands = self._auth_failures = 0
+        self._stray_recipients = 0
 
     @property
     def settings(self) -> SubmissionSettings:
@@ -293,6 +296,10 @@ class FwdESMTP(Gate, smtp.ESMTP):
             self._obey(None, b"", fault.reply)
             return
         self._verb = command.verb
+        if command.verb in _WEB_VERBS:
+            self._log_refusal(command.verb, words.NOT_THE_WEB.text)
+            self.close(words.NOT_THE_WEB)
+            return
         self._obey(self.lookupMethod(command.verb), command.argument, words.UNKNOWN)
 
     @override
@@ -626,7 +633,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         """Add a recipient (RFC 5321 4.1.1.3); a repeated one is kept once."""
         transaction = self._transaction
         if transaction is None:
-            self._answer(words.MAIL_FIRST)
+            self._stray_recipient()
             return
         if self._has_chunks:
             self._answer(words.CHUNKS_BEGUN)
@@ -702,6 +709,14 @@ class FwdESMTP(Gate, smtp.ESMTP):
         if mailbox.key[0] == "postmaster" and mailbox.key[1] in ours:
             return self.settings.postmaster
         return mailbox
+
+    def _stray_recipient(self) -> None:
+        """A RCPT behind a refused MAIL: pipelining clients send all they have."""
+        self._stray_recipients += 1
+        if self._stray_recipients > self.policy.recipient_limit:
+            self.close(words.TOO_MANY_ERRORS)
+        else:
+            self._answer(words.MAIL_FIRST)
 
     def _refuse_recipient(self, transaction: _Transaction, reply: Reply) -> None:
         transaction.refused += 1
