@@ -176,6 +176,7 @@ class Server:
             rules,
             trust,
             settings.agent_of(self.configuration),
+            settings.signing_keys_of(self.configuration, seams.read_file),
         )
 
     def _make_scheduler(self) -> Scheduler:
@@ -385,6 +386,7 @@ class Server:
         self._use(fresh)
         self.scheduler.table = routing
         self.intake.keys = keys
+        self.agent.keys = keys
         self.checks.scanners = scanners
 
     def _use(self, fresh: Configuration) -> None:

@@ -43,6 +43,17 @@ class Message:
         """Octets of the body alone."""
         return len(self.body) if isinstance(self.body, bytes) else self.body.size
 
+    async def whole_body(self) -> bytes:
+        """The whole body, for the few things that cannot be done in pieces."""
+        pieces, offset = [], 0
+        while offset < self.body_size:
+            piece = await self.read(offset, self.body_size - offset)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+        return b"".join(pieces)
+
     async def read(self, offset: int, length: int) -> bytes:
         """Give up to `length` octets of the body from `offset`."""
         if isinstance(self.body, bytes):

@@ -23,10 +23,20 @@ from fwd_mta.interfaces import (
     WallClock,
 )
 from fwd_mta.mail.entry import Action, Attempt, DeliveryResult, Diagnosis, Stage
-from fwd_mta.mail.envelope import Notify, Recipient
+from fwd_mta.mail.envelope import Body, Notify, Recipient
 from fwd_mta.mail.errors import Interrupted
+from fwd_mta.mail.header import fields
+from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
-from fwd_mta.mail.route import CannotSay, Destination, Found, Host, TlsMode, Via
+from fwd_mta.mail.route import (
+    CannotSay,
+    Destination,
+    Found,
+    Host,
+    TlsLevel,
+    TlsMode,
+    Via,
+)
 from fwd_mta.net.tls import ClientTlsContext
 from fwd_mta.outbound.connection import Connection, Timeouts, Trouble
 from fwd_mta.outbound.opening import NotOpened, Opening, Terms
@@ -41,6 +51,8 @@ from fwd_mta.outbound.transaction import (
 from fwd_mta.rules import exchangers, security
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.rules.security import Course
+from fwd_mta.rules.seven_bit import in_seven_bits, is_ours
+from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
 
 _MOST_ADDRESSES = 5
 _UNIX = "unix:"
@@ -89,6 +101,7 @@ class Agent(DeliveryAgent):
         table: RuleTable,
         trust: ClientTlsContext,
         settings: AgentSettings,
+        keys: Sequence[SigningKey] = (),
     ) -> None:
         self.network = network
         self.resolver = resolver
@@ -98,6 +111,7 @@ class Agent(DeliveryAgent):
         self.table = table
         self.trust = trust
         self.settings = settings
+        self.keys = keys
         self.pool = Pool(clock, settings.pool)
         self._sites: dict[Destination, tuple[float, str]] = {}
         named = {settings.hostname, *settings.own_names}
@@ -194,6 +208,8 @@ class _Trip:
         self._agent = agent
         self._delivery = delivery
         self._destination: Destination = delivery.destination
+        if delivery.envelope.require_tls and not _is_local(delivery.destination):
+            self._destination = replace(self._destination, tls=TlsLevel.SECURE)
         self._letter = Letter(
             delivery.envelope,
             delivery.message,
@@ -205,13 +221,51 @@ class _Trip:
         self._here: list[Recipient] = []
         self._budget = _MOST_ADDRESSES
         self._source: str | None = None
+        self._lack_8bit: set[Recipient] = set()
+        self._only: set[Recipient] = set()
         self._in_clear_last: list[Host] = []
         self.trail: list[str] = []
 
     # The whole
 
     async def run(self) -> None:
-        """Go where the destination says."""
+        """Go where the destination says; once more for who needs another form."""
+        await self._go()
+        if self._lack_8bit and self._open() and await self._recode():
+            self._only = self._lack_8bit
+            for each in self._only:
+                self._hoped.pop(each, None)
+            self._budget = _MOST_ADDRESSES
+            self._in_clear_last.clear()
+            await self._go()
+
+    async def _recode(self) -> bool:
+        """Take the message in 7 bits; whether there is such a form.
+
+        A signature of ours is renewed: the old one is for the old body.
+        """
+        message, keys = self._letter.message, self._agent.keys
+        own = {(key.domain, key.selector) for key in keys}
+        was_signed = any(is_ours(one, own) for one in fields(message.head))
+        found = in_seven_bits(message.head, await message.whole_body(), own)
+        if found is None:
+            self.note("no host takes 8-bit content, and it must not be changed")
+            return False
+        head, body = found
+        if was_signed:
+            digest = BodyHash()
+            digest.update(body)
+            chosen = keys_for(head, keys)
+            head = signed(head, digest.digest(), chosen, self._agent.wall.now())
+        self._letter = replace(
+            self._letter,
+            envelope=replace(self._letter.envelope, body=Body.SEVEN_BIT),
+            message=Message(head, body),
+        )
+        self.note("no host takes 8-bit content: it goes out in 7 bits")
+        return True
+
+    async def _go(self) -> None:
         match self._destination.via:
             case Via.DISCARD:
                 self._all(Heard(Stage.DOT, Reply(250, "0.0", "discarded")))
@@ -248,7 +302,11 @@ class _Trip:
 
     def _open(self) -> list[Recipient]:
         recipients = dict.fromkeys(self._delivery.envelope.recipients)
-        return [each for each in recipients if each not in self._done]
+        return [
+            each
+            for each in recipients
+            if each not in self._done and (not self._only or each in self._only)
+        ]
 
     def _all(self, heard: Heard) -> None:
         for each in self._open():
@@ -382,6 +440,8 @@ class _Trip:
         """Note a host that cannot be used; whether to come again, in clear."""
         said = why.reply or (why.trouble and why.trouble.detail) or ""
         self.note(f"{host}: {why.stage.value}: {said}")
+        if self._letter.requires_tls and why.trouble is not None:
+            why = _without_promise(why, why.trouble)
         failed = why.stage is Stage.STARTTLS and (
             why.trouble is not None and why.trouble.kind in _NO_TLS
         )
@@ -426,6 +486,8 @@ class _Trip:
                 able.append(each)
             else:
                 heard = Heard(Stage.MAIL, None, lack)
+                if lack.kind == "8bit":
+                    self._lack_8bit.add(each)
                 self._hope([each], heard, host, _tls(connection))
         if len(able) < len(self._here):
             self.note(f"{host}: lacks what {len(self._here) - len(able)} need")
@@ -489,6 +551,17 @@ class _Trip:
         if trouble is None:
             return None
         return table.trouble(trouble.kind, trouble.detail, heard.stage)
+
+
+def _is_local(destination: Destination) -> bool:
+    return destination.via in {Via.LMTP, Via.DISCARD, Via.ERROR}
+
+
+def _without_promise(why: NotOpened, trouble: Trouble) -> NotOpened:
+    """A host without STARTTLS cannot promise TLS all the way (RFC 8689 4.2.1)."""
+    if trouble.kind != "tls-required":
+        return why
+    return NotOpened(why.stage, None, Trouble("requiretls", trouble.detail))
 
 
 def _shortened(reply: Reply | None) -> Reply | None:

@@ -32,6 +32,14 @@ class Letter:
     before_dot: Callable[[Sequence[Recipient]], Awaitable[None]]
     lmtp: bool = False
 
+    @property
+    def requires_tls(self) -> bool:
+        """Whether it may go to hosts only that promise TLS all the way (RFC 8689).
+
+        A mail store of ours is the end of the way.
+        """
+        return self.envelope.require_tls and not self.lmtp
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -51,6 +59,8 @@ def lacking(letter: Letter, recipient: Recipient, offered: Offered) -> Trouble |
     if offered.size is not None and letter.message.size > offered.size:
         detail = f"{letter.message.size} octets, at most {offered.size} are taken"
         return Trouble("size", detail)
+    if letter.requires_tls and not offered.offers("REQUIRETLS"):
+        return Trouble("requiretls", "REQUIRETLS is not offered")
     if not offered.offers("SMTPUTF8"):
         if not letter.message.head.isascii():
             return Trouble("smtputf8-header", "SMTPUTF8 is not offered")

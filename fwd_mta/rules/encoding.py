@@ -47,8 +47,8 @@ SIGNED = _words(
     "multipart/signed multipart/encrypted application/pkcs7-mime"
     " application/x-pkcs7-mime application/pgp-encrypted"
 )
-_NESTED = frozenset({"message/rfc822", "message/global"})
-_PLAIN = frozenset({"", "7bit", "8bit", "binary"})
+NESTED = frozenset({"message/rfc822", "message/global"})
+PLAIN = frozenset({"", "7bit", "8bit", "binary"})
 _DEPTH = 20
 _BOUNDARY_LIMIT = 200
 
@@ -87,7 +87,7 @@ def fit(head: bytes, body: bytes) -> tuple[bytes, bytes] | Reply:
     if not (_is_long(head) or _is_long(body)):
         return head, body
     try:
-        message = _Part(fields(head), body, head.count(b"\r\n") + 1, is_message=True)
+        message = Part(fields(head), body, head.count(b"\r\n") + 1, is_message=True)
         fitted = _fitted(message, 0)
     except _Unfit as unfit:
         return unfit.reply
@@ -182,7 +182,7 @@ def _unquoted(word: Token) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """A message or a MIME part; `line` is the number of lines before its body."""
 
     parts: tuple[Field, ...]
@@ -192,11 +192,13 @@ class _Part:
 
     @property
     def media_type(self) -> str:
+        """Its type and subtype in lower case; text/plain if it does not say."""
         match = _TYPE.match(self.value("content-type"))
         return match[1].lower() if match else "text/plain"
 
     @property
     def boundary(self) -> bytes:
+        """The boundary parameter, or nothing."""
         for match in _PARAMETER.finditer(self.value("content-type")):
             if match[1].lower() == "boundary":
                 return (match[2] or match[3] or "").encode()
@@ -233,7 +235,7 @@ def _long_at(data: bytes, before: int) -> int:
     return before + 1
 
 
-def _fitted(part: _Part, depth: int) -> _Part:
+def _fitted(part: Part, depth: int) -> Part:
     """The part with all its lines within the limit; raises _Unfit or SyntaxFault."""
     if _is_signed(part.parts):
         raise _Unfit(_first_long(part), f"and the message is signed: {_SIGNED_CURE}")
@@ -241,14 +243,14 @@ def _fitted(part: _Part, depth: int) -> _Part:
     return _fitted_body(folded, depth) if _is_long(part.body) else folded
 
 
-def _first_long(part: _Part) -> int:
+def _first_long(part: Part) -> int:
     head = join(part.parts)
     if _is_long(head):
         return _long_at(head, part.line - head.count(b"\r\n") - 1)
     return _long_at(part.body, part.line)
 
 
-def _folded(part: _Part) -> Iterator[Field]:
+def _folded(part: Part) -> Iterator[Field]:
     line = part.line - join(part.parts).count(b"\r\n") - 1
     for field in part.parts:
         raw = fold(field.raw) if _is_long(field.raw) else field.raw
@@ -259,7 +261,7 @@ def _folded(part: _Part) -> Iterator[Field]:
         yield Field(field.name, raw)
 
 
-def _fitted_body(part: _Part, depth: int) -> _Part:
+def _fitted_body(part: Part, depth: int) -> Part:
     media_type = part.media_type
     line = _long_at(part.body, part.line)
     if media_type in SIGNED:
@@ -270,12 +272,12 @@ def _fitted_body(part: _Part, depth: int) -> _Part:
         return _fitted_multipart(part, depth)
     encoding = part.value("content-transfer-encoding").lower()
     if encoding == "base64":
-        return replace(part, body=_rewrapped(part.body))
+        return replace(part, body=base64_lines(part.body))
     if encoding == "quoted-printable":
         return replace(part, body=quoted_printable(a2b_qp(part.body)))
-    if encoding not in _PLAIN:
+    if encoding not in PLAIN:
         raise _Unfit(line, f"in the encoding {excerpt(encoding)}: {_CURE}")
-    if media_type in _NESTED:
+    if media_type in NESTED:
         inner = _fitted_inner(part.body, part.line, depth, is_message=True)
         return replace(part, body=inner)
     if media_type.startswith(("message/", "multipart/")):
@@ -283,11 +285,11 @@ def _fitted_body(part: _Part, depth: int) -> _Part:
     return _encoded_leaf(part)
 
 
-def _fitted_multipart(part: _Part, depth: int) -> _Part:
+def _fitted_multipart(part: Part, depth: int) -> Part:
     """Mend the inner parts that need it; everything else stays byte for byte."""
     written: list[bytes] = []
     at, line = 0, part.line
-    for start, end in [*_inner_parts(part), (len(part.body), len(part.body))]:
+    for start, end in [*inner_parts(part), (len(part.body), len(part.body))]:
         between, inner = part.body[at:start], part.body[start:end]
         if _is_long(between):
             why = f"outside of every MIME part: {_CURE}"
@@ -299,7 +301,7 @@ def _fitted_multipart(part: _Part, depth: int) -> _Part:
     return replace(part, body=b"".join(written))
 
 
-def _inner_parts(part: _Part) -> Iterator[tuple[int, int]]:
+def inner_parts(part: Part) -> Iterator[tuple[int, int]]:
     """Where the parts between delimiter lines begin and end (RFC 2046 5.1.1)."""
     boundary = part.boundary
     if not 0 < len(boundary) <= _BOUNDARY_LIMIT:
@@ -330,7 +332,7 @@ def _fitted_inner(
             raise _Unfit(_long_at(octets, line), f"in a part without a body: {_CURE}")
         head, body = octets[: end + 2], octets[end + 4 :]
     before = line + head.count(b"\r\n") + 1
-    part = _Part(_inner_fields(head, line), body, before, is_message)
+    part = Part(_inner_fields(head, line), body, before, is_message)
     fitted = _fitted(part, depth + 1)
     return join(fitted.parts) + b"\r\n" + fitted.body
 
@@ -342,7 +344,7 @@ def _inner_fields(head: bytes, line: int) -> tuple[Field, ...]:
         raise SyntaxFault(f"In the MIME part after line {line}: {fault}") from None
 
 
-def _encoded_leaf(part: _Part) -> _Part:
+def _encoded_leaf(part: Part) -> Part:
     """Encode a part without an encoding: text as quoted-printable, others as base64."""
     added = []
     if part.is_message and not part.value("mime-version"):
@@ -360,7 +362,7 @@ def _encoded_leaf(part: _Part) -> _Part:
     return replace(part, parts=(*kept, *added), body=body)
 
 
-def _charset(part: _Part) -> str:
+def _charset(part: Part) -> str:
     try:
         part.body.decode()
     except UnicodeDecodeError:
@@ -401,10 +403,10 @@ def _qp_pieces(text: bytes) -> Iterator[bytes]:
 
 def _base64(body: bytes) -> bytes:
     end = b"\r\n" if body.endswith(b"\r\n") else b""
-    return _rewrapped(b2a_base64(body, newline=False) + end)
+    return base64_lines(b2a_base64(body, newline=False) + end)
 
 
-def _rewrapped(body: bytes) -> bytes:
+def base64_lines(body: bytes) -> bytes:
     """Base64 in lines of 76; what is not of its alphabet is ignored (RFC 2045 6.8)."""
     letters = _BASE64_NOISE.sub(b"", body)
     lines = [letters[at : at + _QP_LINE] for at in range(0, len(letters), _QP_LINE)]

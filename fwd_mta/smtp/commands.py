@@ -162,6 +162,8 @@ def mail_command(envelope: Envelope, peer: Offered, size: int) -> bytes:
         words.append(f"RET={envelope.ret}")
     if envelope.envid and peer.offers("DSN"):
         words.append(f"ENVID={envelope.envid}")
+    if envelope.require_tls and peer.offers("REQUIRETLS"):
+        words.append("REQUIRETLS")
     return _line(words)
 
 

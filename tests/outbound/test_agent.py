@@ -1,10 +1,12 @@
 """Tests of whole attempts, against hosts of every kind on a network in memory."""
 
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -14,8 +16,9 @@ from typing_extensions import override
 from fwd_mta.interfaces import Delivery
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.entry import Action, Attempt, Category, DeliveryResult, Stage
-from fwd_mta.mail.envelope import Envelope, Notify, Recipient
+from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient
 from fwd_mta.mail.errors import Interrupted
+from fwd_mta.mail.message import Body as FileBody
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.route import Destination, TlsLevel, TlsMode, Via
@@ -24,6 +27,7 @@ from fwd_mta.outbound.agent import Agent, AgentSettings
 from fwd_mta.outbound.connection import Timeouts
 from fwd_mta.outbound.pool import PoolSettings
 from fwd_mta.rules.classification import RuleTable
+from fwd_mta.rules.signing import BodyHash, SigningKey
 from fwd_mta.world.certificates import Authority
 from fwd_mta.world.hosts import HOSTS, PLAIN, Behaviour, Deed, Inbox, RemoteHost
 from fwd_mta.world.machine import SeededEntropy, VirtualWall
@@ -64,6 +68,22 @@ class Scripted(Protocol):
             transport.loseConnection()
         else:
             transport.write(answer)
+
+
+class _OnDisk(FileBody):
+    """A body that is read piece by piece."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    @property
+    @override
+    def size(self) -> int:
+        return len(self._octets)
+
+    @override
+    async def read(self, offset: int, length: int) -> bytes:
+        return self._octets[offset : offset + min(length, 3)]
 
 
 class AgentCase(SynchronousTestCase):
@@ -144,9 +164,10 @@ class AgentCase(SynchronousTestCase):
         message: Message = MESSAGE,
         destination: Destination | None = None,
         before_dot: Callable[[Sequence[Recipient]], Awaitable[None]] | None = None,
+        envelope: Envelope | None = None,
     ) -> Deferred[Attempt]:
         """Start an attempt."""
-        envelope = Envelope(SENDER, recipients or _recipients("ann"))
+        envelope = envelope or Envelope(SENDER, recipients or _recipients("ann"))
         destination = destination or Destination(Via.MX, "example.com")
         delivery = Delivery(
             "1", envelope, destination, message, before_dot or self._note
@@ -678,13 +699,95 @@ class LackingTests(AgentCase):
 
     def test_another_may_have_it(self) -> None:
         """While an exchanger is down that may have it, nothing fails."""
-        eight = Message(b"A: b\r\n", b"\xff\r\n")
+        long = Message(b"A: b\r\n", b"x\r\n" * 500)
         for down in (ONE, TWO):
             self.setUp()
             self.network.bend(down, Dead.REFUSED)
-            self.host(TWO if down == ONE else ONE, "no-8bitmime")
-            result = self.result(message=eight)
+            self.host(TWO if down == ONE else ONE, "small")
+            result = self.result(message=long)
             self.assertIs(self.said(result)[0], Action.DEFER, down)
+
+    def test_in_seven_bits(self) -> None:
+        """Where no host takes 8-bit content the message is re-encoded on its way."""
+        self.host(behaviour="no-8bitmime")
+        self.host(TWO, "no-8bitmime")
+        head = b"From: <joe@us.example>\r\n"
+        for body in (b"P\xc3\xa4iv\xc3\xa4 to you all\r\n", _OnDisk(b"\xc3\xa4\r\n")):
+            message = Message(head, body)
+            envelope = Envelope(SENDER, _recipients("ann"), Body.EIGHT_BIT)
+            self.assertTrue(self.result(message=message, envelope=envelope).delivered)
+        first, second = self.inbox.messages
+        self.assertIn(b"P=C3=A4iv=C3=A4 to you all", first.content)
+        self.assertTrue(first.content.isascii() and second.content.isascii())
+        self.assertNotIn(b"BODY", first.mail)
+
+    def test_its_signature_is_renewed(self) -> None:
+        """Our DKIM signature fits what really leaves."""
+        key = SigningKey("us.example", "s1", Ed25519PrivateKey.generate())
+        old = b"DKIM-Signature: v=1; d=us.example; s=s1; bh=old; b=old\r\n"
+        self.agent.keys = (key,)
+        self.host(behaviour="no-8bitmime")
+        self.host(TWO, "no-8bitmime")
+        message = Message(old + b"From: <joe@us.example>\r\n", b"P\xc3\xa4iv\r\n")
+        self.assertTrue(self.result(message=message).delivered)
+        (received,) = self.inbox.messages
+        self.assertNotIn(b"bh=old", received.content)
+        digest = BodyHash()
+        digest.update(received.content.partition(b"\r\n\r\n")[2])
+        self.assertIn(b"bh=" + b64encode(digest.digest()), received.content)
+
+    def test_what_is_signed_is_not_touched(self) -> None:
+        """Then it fails, and says so: 5.6.3."""
+        self.host(behaviour="no-8bitmime")
+        self.host(TWO, "no-8bitmime")
+        head = b"A: b\r\nContent-Type: multipart/signed; boundary=b\r\n"
+        result = self.result(message=Message(head, b"--b\r\n\r\n\xff\r\n--b--\r\n"))
+        self.assertEqual(self.said(result), (Action.REJECT, "5.6.3"))
+        self.assertEqual(self.inbox.messages, [])
+
+    def test_who_refused_is_not_asked_again(self) -> None:
+        """The second round is for those who need it."""
+        self.host(behaviour="no-8bitmime")
+        self.host(TWO, "no-8bitmime")
+        eight = Message(b"A: b\r\n", b"\xff\r\n")
+        good, bad = self.attempt(*_recipients("a", "b+unknown"), message=eight).results
+        self.assertTrue(good.delivered)
+        self.assertEqual(self.said(bad), (Action.REJECT, "5.1.1"))
+
+    def require(self, extensions: tuple[str, ...], certificate: str) -> DeliveryResult:
+        """The result of a REQUIRETLS message at two such hosts."""
+        behaviour = Behaviour(extensions=extensions)
+        self.host(behaviour=behaviour, certificate=certificate and "one.example")
+        self.host(TWO, behaviour, certificate=certificate and "two.example")
+        envelope = Envelope(SENDER, _recipients("ann"), require_tls=True)
+        return self.result(envelope=envelope)
+
+    def test_requiretls(self) -> None:
+        """It goes to who promises it over a verified certificate, and says so."""
+        result = self.require(("PIPELINING", "REQUIRETLS"), "its own")
+        self.assertTrue(result.delivered)
+        self.assertIn(b"REQUIRETLS", self.inbox.messages[0].mail)
+
+    def test_requiretls_not_promised(self) -> None:
+        """Neither without the promise nor without TLS: 5.7.30 (RFC 8689 4.2.1)."""
+        for extensions, certificate in (
+            (("PIPELINING",), "own"),
+            (("REQUIRETLS",), ""),
+        ):
+            self.setUp()
+            result = self.require(extensions, certificate)
+            self.assertEqual(self.said(result), (Action.REJECT, "5.7.30"))
+            self.assertEqual(self.inbox.messages, [])
+
+    def test_requiretls_and_the_wrong_name(self) -> None:
+        """A certificate that proves nothing may be mended: retried, never in clear."""
+        self.host(
+            behaviour=Behaviour(extensions=("REQUIRETLS",)), certificate="x.example"
+        )
+        self.network.bend(TWO, Dead.REFUSED)
+        envelope = Envelope(SENDER, _recipients("ann"), require_tls=True)
+        self.assertIs(self.said(self.result(envelope=envelope))[0], Action.DEFER)
+        self.assertEqual(self.inbox.messages, [])
 
     def test_only_who_needs_it(self) -> None:
         """One address that needs SMTPUTF8 harms no other."""
