@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from interop import clients, endings, figures, installing, names, packages, relaying
+from interop import (
+    clients,
+    endings,
+    figures,
+    installing,
+    names,
+    packages,
+    relaying,
+    scanning,
+)
 from interop.kit import Failed, Workbench
 
 _TAIL = 40
@@ -59,6 +68,9 @@ SCENARIOS = {
     "systemd-sockets": Scenario(installing.systemd_sockets),
     "package": Scenario(installing.package, limit=600),
     "promtool": Scenario(figures.promtool, _PROMETHEUS),
+    "clamd": Scenario(scanning.with_clamd, ("clamav-daemon",)),
+    "rspamd": Scenario(scanning.with_rspamd, ("rspamd",)),
+    "spamd": Scenario(scanning.with_spamd, ("spamd", "spamassassin")),
     "demo": Scenario(installing.demo, limit=900),
 }
 
