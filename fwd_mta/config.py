@@ -234,6 +234,29 @@ class Dns:
     trust_ad: bool = key(YES_NO, False, later=True)
 
 
+ACTION = choice("reject", "tag", "note", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRules:
+    """`[scan.rules]`: what each check that needs no service does."""
+
+    eicar: str = key(ACTION, "reject")
+    gtube: str = key(ACTION, "reject")
+    executable_name: str = key(ACTION, "reject")
+    executable_content: str = key(ACTION, "reject")
+    executable_in_archive: str = key(ACTION, "reject")
+    double_extension: str = key(ACTION, "reject")
+    mime_bomb: str = key(ACTION, "reject")
+    encrypted_archive: str = key(ACTION, "note")
+    display_name_address: str = key(ACTION, "note")
+    link_mismatch: str = key(ACTION, "note")
+    mixed_script_host: str = key(ACTION, "note")
+    office_macro: str = key(ACTION, "note")
+    pdf_launch: str = key(ACTION, "note")
+    raw_address_link: str = key(ACTION, "note")
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """`[scan]`: who looks at a message before it is queued."""
@@ -245,6 +268,7 @@ class Scan:
     milters: tuple[str, ...] = key(many(socket("inet", "unix")), [], later=True)
     on_error: str = key(choice("defer", "accept"), "defer")
     timeout: float = key(duration(least=1), "30s")
+    rules: ScanRules = group(ScanRules)
 
 
 @dataclass(frozen=True, slots=True)

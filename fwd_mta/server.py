@@ -144,7 +144,9 @@ class Server:
     def _make_checks(self) -> Checks:
         scan = self.configuration.scan
         seams = self._seams
-        scanners = settings.scanners_of(self.configuration, seams.network)
+        scanners = settings.scanners_of(
+            self.configuration, seams.network, seams.hashing
+        )
         return Checks(scanners, seams.clock, seams.emit, scan.timeout, scan.on_error)
 
     def _make_intake(self) -> Intake:
@@ -373,7 +375,7 @@ class Server:
         context = self._context(fresh) if self._tls is not None else None
         routing = settings.routing_of(fresh, self._seams.read_file)
         keys = settings.signing_keys_of(fresh, self._seams.read_file)
-        scanners = settings.scanners_of(fresh, self._seams.network)
+        scanners = settings.scanners_of(fresh, self._seams.network, self._seams.hashing)
         old, self.configuration = self.configuration, fresh
         try:
             accounts = await self.accounts.read()

@@ -1,12 +1,13 @@
 """What the settings mean to each room: configuration in, the rooms' own nouns out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 
 from twisted.internet.interfaces import IReactorTime
 
 from fwd_mta.config import ConfigError, Configuration, Listener
 from fwd_mta.events import Emit
+from fwd_mta.inbound.builtin import BuiltIn
 from fwd_mta.inbound.clamd import Clamd
 from fwd_mta.inbound.dialogue import Place
 from fwd_mta.inbound.protocol import SubmissionSettings
@@ -20,6 +21,7 @@ from fwd_mta.outbound.pool import PoolSettings
 from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.scheduler import NoticeStyle
 from fwd_mta.queue.sites import SiteSettings
+from fwd_mta.rules.inspection import RULES
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
@@ -168,9 +170,23 @@ def signing_keys_of(
     return tuple(keys)
 
 
-def scanners_of(configuration: Configuration, network: Network) -> tuple[Scanner, ...]:
+def actions_of(configuration: Configuration) -> Mapping[str, str]:
+    """What each check of ours does: test strings only where no scanner knows them."""
+    scan = configuration.scan
+    actions = {rule: getattr(scan.rules, rule.replace("-", "_")) for rule in RULES}
+    if scan.clamd:
+        actions["eicar"] = "off"
+    if scan.rspamd or scan.spamd:
+        actions["gtube"] = "off"
+    return actions
+
+
+def scanners_of(
+    configuration: Configuration, network: Network, worker: Worker
+) -> tuple[Scanner, ...]:
     """Who looks at a message before it is queued; raises CannotServeError."""
-    scan, found = configuration.scan, list[Scanner]()
+    scan = configuration.scan
+    found: list[Scanner] = [BuiltIn(worker, actions_of(configuration))]
     try:
         if scan.clamd:
             found.append(Clamd(network, Place.parse(scan.clamd)))

@@ -100,17 +100,17 @@ class _Kind:
 
 
 def with_clamd(bench: Workbench) -> None:
-    """Clean mail passes clamd, EICAR is refused; killed in mid-scan: 451; then back."""
+    """Clean mail passes clamd, EICAR is refused; killed in mid-scan: 451; back."""
     _walk(bench, _CLAMD)
 
 
 def with_rspamd(bench: Workbench) -> None:
-    """Clean mail passes rspamd, GTUBE is refused; killed in mid-scan: 451; then back."""
+    """Clean mail passes rspamd, GTUBE is refused; killed in mid-scan: 451; back."""
     _walk(bench, _RSPAMD)
 
 
 def with_spamd(bench: Workbench) -> None:
-    """Clean mail passes spamd, GTUBE is refused; killed in mid-scan: 451; then back."""
+    """Clean mail passes spamd, GTUBE is refused; killed in mid-scan: 451; back."""
     _walk(bench, _SPAMD)
 
 

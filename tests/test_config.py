@@ -20,6 +20,7 @@ from fwd_mta.config import (
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.session import Service
 from fwd_mta.outbound.connection import Timeouts
+from fwd_mta.rules.inspection import RULES
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.submission import SubmissionPolicy
 
@@ -100,6 +101,20 @@ VALUES: dict[str, tuple[str, str]] = {
     "scan.milters": ('["inet:127.0.0.1:8891"]', '["127.0.0.1:8891"]'),
     "scan.on_error": ('"accept"', '"reject"'),
     "scan.timeout": ('"10s"', '"0"'),
+    "scan.rules.eicar": ('"tag"', '"drop"'),
+    "scan.rules.gtube": ('"tag"', '"drop"'),
+    "scan.rules.executable_name": ('"tag"', '"drop"'),
+    "scan.rules.executable_content": ('"tag"', '"drop"'),
+    "scan.rules.executable_in_archive": ('"tag"', '"drop"'),
+    "scan.rules.double_extension": ('"tag"', '"drop"'),
+    "scan.rules.mime_bomb": ('"tag"', '"drop"'),
+    "scan.rules.encrypted_archive": ('"tag"', '"drop"'),
+    "scan.rules.display_name_address": ('"tag"', '"drop"'),
+    "scan.rules.link_mismatch": ('"tag"', '"drop"'),
+    "scan.rules.mixed_script_host": ('"tag"', '"drop"'),
+    "scan.rules.office_macro": ('"tag"', '"drop"'),
+    "scan.rules.pdf_launch": ('"tag"', '"drop"'),
+    "scan.rules.raw_address_link": ('"tag"', '"drop"'),
     "dkim[].domain": ('"example.com"', '"*"'),
     "dkim[].selector": ('"fwd1"', '"fwd 1"'),
     "dkim[].private_key": ('"/dkim.pem"', "1"),
@@ -450,6 +465,18 @@ class FileTests(SynchronousTestCase):
 
 class MeaningTests(SynchronousTestCase):
     """What the configuration means to the rooms."""
+
+    def test_has_the_actions_of_the_checks(self) -> None:
+        """Each check of ours has its key; test strings are left to real scanners."""
+        self.assertEqual(settings.actions_of(parse(HOST, "x")), RULES)
+        text = HOST + '[scan]\nclamd = "unix:/c"\n[scan.rules]\noffice_macro = "reject"'
+        actions = settings.actions_of(parse(text, "x"))
+        self.assertEqual(
+            (actions["eicar"], actions["gtube"], actions["office-macro"]),
+            ("off", "reject", "reject"),
+        )
+        text = HOST + '[scan]\nspamd = "unix:/s"'
+        self.assertEqual(settings.actions_of(parse(text, "x"))["gtube"], "off")
 
     def test_has_the_defaults_of_the_rules(self) -> None:
         """Defaults here and in the rules are the same."""

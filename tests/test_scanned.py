@@ -40,7 +40,13 @@ class ScannedTests(SynchronousTestCase):
         [entry] = self.world.done(self.world.server.store.entries(wanted))
         words = [check.partition(" (")[0] for check in entry.origin.checks]
         self.assertEqual(
-            words, ["clamd accept", "rspamd accept -0.1", "spamd accept 0.3: NO_RELAYS"]
+            words,
+            [
+                "builtin accept",
+                "clamd accept",
+                "rspamd accept -0.1",
+                "spamd accept 0.3: NO_RELAYS",
+            ],
         )
         steps = self.world.done(self.world.server.store.timeline(entry.id))
         self.assertIn("rspamd accept", steps[0].note)
@@ -49,6 +55,15 @@ class ScannedTests(SynchronousTestCase):
         """Malware and spam have their replies."""
         said = submit(self.world, EICAR)
         self.assertIn(b"554 5.7.1 Malware found: Win.Test.EICAR_HDB-1", said)
+        said = submit(self.world, GTUBE)
+        self.assertIn(b"550 5.7.1 Message looks like spam: GTUBE", said)
+
+    def test_without_a_scanner(self) -> None:
+        """The test strings are known even where no scanner is configured."""
+        self.world.extra = ""
+        self.assertEqual(self.world.done(self.world.server.reload()), ())
+        said = submit(self.world, EICAR)
+        self.assertIn(b"554 5.7.1 Malware found: EICAR-Test-File", said)
         said = submit(self.world, GTUBE)
         self.assertIn(b"550 5.7.1 Message looks like spam: GTUBE", said)
 
@@ -64,7 +79,9 @@ class ScannedTests(SynchronousTestCase):
         """A reload takes other scanners, and refuses those it cannot ask."""
         self.world.extra = ""
         self.assertEqual(self.world.done(self.world.server.reload()), ())
-        self.assertIn(b"250 2.0.0 ", submit(self.world, GTUBE))
+        for host in self.hosts.values():
+            host.conduct = Conduct.DIES
+        self.assertIn(b"250 2.0.0 ", submit(self.world, b"Hi"))
         self.world.extra = '[scan]\nclamd = "tcp:scanner.example:3310"'
         lines = self.world.done(self.world.server.reload())
         self.assertIn("scanner.example is a name", lines[0])

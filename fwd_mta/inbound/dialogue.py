@@ -20,7 +20,7 @@ from zope.interface import implementer
 from fwd_mta.interfaces import Network
 from fwd_mta.mail.message import Message
 
-_BLOCK = 64 * 1024
+BLOCK = 64 * 1024
 _HEARD = 4 * 1024 * 1024
 _CONNECT = 10.0
 
@@ -199,5 +199,5 @@ def _said(error: Exception) -> str:
 async def blocks(message: Message) -> AsyncIterator[bytes]:
     """The whole message as a scanner reads it, in blocks."""
     yield message.head + b"\r\n"
-    for at in range(0, message.body_size, _BLOCK):
-        yield await message.read(at, _BLOCK)
+    for at in range(0, message.body_size, BLOCK):
+        yield await message.read(at, BLOCK)

@@ -1,0 +1,45 @@
+"""The checks that need no service, as a scanner (`rules.inspection` decides)."""
+
+from collections.abc import Mapping
+
+from typing_extensions import override
+
+from fwd_mta.inbound.dialogue import BLOCK
+from fwd_mta.interfaces import Scanner, Worker
+from fwd_mta.mail.envelope import Envelope
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.scan import ScanReport
+from fwd_mta.mail.session import Session
+from fwd_mta.rules.inspection import Inspector, report
+
+
+class BuiltIn(Scanner):
+    """Looks at structure, attachments and links; large bodies on the worker.
+
+    `actions` say reject, tag, note or off for each rule.
+    """
+
+    def __init__(self, worker: Worker, actions: Mapping[str, str]) -> None:
+        self.actions = actions
+        self._worker = worker
+
+    @property
+    @override
+    def name(self) -> str:
+        """Its name in reports."""
+        return "builtin"
+
+    @override
+    async def scan(
+        self, session: Session, envelope: Envelope, message: Message
+    ) -> ScanReport:
+        """Feed the message to an inspector, block by block."""
+        inspector = Inspector(message.head)
+        if message.body_size <= BLOCK:
+            inspector.feed(await message.read(0, BLOCK))
+            return report(inspector.finish(), self.actions)
+        for at in range(0, message.body_size, BLOCK):
+            block = await message.read(at, BLOCK)
+            # nobody else holds the inspector, and the next job waits for this one
+            await self._worker.run(lambda block=block: inspector.feed(block))  # type: ignore[misc]
+        return report(await self._worker.run(inspector.finish), self.actions)

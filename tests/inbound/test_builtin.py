@@ -1,0 +1,59 @@
+"""The built-in checks as a scanner: off the reactor thread, in blocks."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from fwd_mta.inbound.builtin import BuiltIn
+from fwd_mta.interfaces import Worker
+from fwd_mta.mail.message import Message
+from fwd_mta.mail.scan import ScanReport, Verdict
+from fwd_mta.rules.inspection import RULES
+from tests.inbound.test_intake import ENVELOPE, SESSION
+from tests.inbound.test_scanners import PacedBody
+from tests.rules.inspected import attached
+
+T = TypeVar("T")
+
+
+class CountingWorker(Worker):
+    """Runs jobs at once, and counts them."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    @override
+    def run(self, job: Callable[[], T]) -> Deferred[T]:
+        """Run it."""
+        self.jobs += 1
+        return maybeDeferred(job)
+
+
+class BuiltInTests(SynchronousTestCase):
+    """`BuiltIn.scan`."""
+
+    def scan(self, message: Message) -> tuple[ScanReport, int]:
+        """Its report, and how many jobs the worker had."""
+        worker = CountingWorker()
+        scanner = BuiltIn(worker, RULES)
+        scanning = Deferred.fromCoroutine(scanner.scan(SESSION, ENVELOPE, message))
+        return self.successResultOf(scanning), worker.jobs
+
+    def test_small(self) -> None:
+        """A small message is looked at where it is."""
+        head, _, body = attached("setup.exe").partition(b"\r\n\r\n")
+        report, jobs = self.scan(Message(head + b"\r\n", body))
+        self.assertIs(report.verdict, Verdict.REJECT)
+        self.assertIn("setup.exe", report.reason)
+        self.assertEqual(jobs, 0)
+
+    def test_large(self) -> None:
+        """A large one goes to the worker, a block at a time, never whole."""
+        body = PacedBody(10_000_000)
+        report, jobs = self.scan(Message(b"Subject: x\r\n", body))
+        self.assertIs(report.verdict, Verdict.ACCEPT)
+        self.assertEqual(jobs, 10_000_000 // 65_536 + 2)
+        self.assertLessEqual(body.largest, 65_536)
