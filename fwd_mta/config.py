@@ -156,11 +156,11 @@ class Limits:
     connections_per_client: int = key(count(1), 50)
     connections_per_account: int = key(count(1), 60)
     exempt: tuple[Network, ...] = key(many(NETWORK), [])
-    auth_failures_per_client: int = key(count(1), 10, later=True)
-    auth_failure_window: float = key(duration(least=1), "1h", later=True)
-    messages_per_account: int = key(COUNT, 0, later=True)
-    recipients_per_account: int = key(COUNT, 0, later=True)
-    messages_window: float = key(duration(least=1), "1d", later=True)
+    auth_failures_per_client: int = key(count(1), 10)
+    auth_failure_window: float = key(duration(least=1), "1h")
+    messages_per_account: int = key(COUNT, 0)
+    recipients_per_account: int = key(COUNT, 0)
+    messages_window: float = key(duration(least=1), "1d")
 
 
 @dataclass(frozen=True, slots=True)

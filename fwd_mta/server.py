@@ -14,7 +14,13 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
 from fwd_mta import settings
-from fwd_mta.admin.control import Commands, ControlFactory
+from fwd_mta.admin.control import (
+    CommandError,
+    Commands,
+    ControlFactory,
+    Json,
+    text_of,
+)
 from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.admin.why import Why
@@ -25,6 +31,7 @@ from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.clients import Clients
 from fwd_mta.inbound.duplicates import Duplicates, confirmed_by
 from fwd_mta.inbound.intake import Intake
+from fwd_mta.inbound.limits import LimitsFile, Usage, limits_of
 from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal, scram_challengers
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
@@ -97,6 +104,14 @@ class Server:
         self.scheduler = self._make_scheduler()
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
         self._clients = Clients()
+        self.limits = LimitsFile(
+            f"{configuration.state_dir}/state/limits.json",
+            seams.disk,
+            seams.storage,
+            seams.clock,
+            seams.wall,
+            seams.emit,
+        )
         self.factories = [self._make_factory(one) for one in configuration.listeners]
         self.commands = Commands(
             self.store,
@@ -104,7 +119,7 @@ class Server:
             self.scheduler.wake,
             self.reload,
             self._lift,
-            {"why": self._make_why().ask},
+            {"why": self._make_why().ask, "limits": self._limits_of},
         )
         self._control = ControlFactory(self.commands, seams.emit)
         self.ports: list[IListeningPort] = []
@@ -203,6 +218,8 @@ class Server:
             self._seams.emit,
             self._clients,
             partial(scram_challengers, self.accounts, self._seams.entropy),
+            self.limits.quotas,
+            self.limits.guesses,
         )
 
     def _make_why(self) -> Why:
@@ -238,6 +255,25 @@ class Server:
         )
         seams = self._seams
         return Gauges(self.metrics, self.store, seams.clock, seams.wall, seams.emit)
+
+    async def _limits_of(self, request: Json) -> Json:
+        """What an account may send, and what it has sent."""
+        account = await self.accounts.find(text_of(request, "login"))
+        if account is None:
+            raise CommandError("there is no such account")
+        factory = self.factories[0]
+        limits = limits_of(account, factory.settings.sending)
+        now = self._seams.wall.now()
+        used = self.limits.quotas.used(account.login, limits, now)
+        full = self.limits.quotas.refusal(account.login, limits, Usage(1, 1), now)
+        return {
+            "login": account.login,
+            "window": limits.window,
+            "messages": {"used": used.messages, "limit": limits.messages},
+            "recipients": {"used": used.recipients, "limit": limits.recipients},
+            "connections": self._clients.logged_in[account.login],
+            "refusal": full.text if full else None,
+        }
 
     # Life
 
@@ -292,6 +328,8 @@ class Server:
         except AccountsFault as fault:
             raise CannotServeError(*_account_lines(self.configuration, fault)) from None
         await self.store.start(self._seams.wall.now())
+        await self.limits.start(self._seams.entropy.octets)
+        self.accounts.salt_secret = self.limits.secret
         self._control_port = await self._open_control()
         self.scheduler.start()
         self.keeper.start()
@@ -332,6 +370,7 @@ class Server:
             factory.cut()
         await self.agent.stop()
         await self.keeper.stop()
+        await self.limits.stop()
         if self._gauges is not None:
             await self._gauges.stop()
         self._control.close()

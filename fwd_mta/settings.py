@@ -10,6 +10,7 @@ from fwd_mta.events import Emit
 from fwd_mta.inbound.builtin import BuiltIn
 from fwd_mta.inbound.clamd import Clamd
 from fwd_mta.inbound.dialogue import Place
+from fwd_mta.inbound.limits import SendLimits
 from fwd_mta.inbound.protocol import SubmissionSettings
 from fwd_mta.inbound.rspamd import Rspamd
 from fwd_mta.inbound.spamd import Spamd
@@ -102,6 +103,13 @@ def listener_of(listener: Listener, configuration: Configuration) -> SubmissionS
         exempt_networks=limits.exempt,
         connections_per_client=limits.connections_per_client,
         connections_per_account=limits.connections_per_account,
+        auth_failures_per_client=limits.auth_failures_per_client,
+        auth_failure_window=limits.auth_failure_window,
+        sending=SendLimits(
+            limits.messages_per_account,
+            limits.recipients_per_account,
+            limits.messages_window,
+        ),
         postmaster=configuration.postmaster,
         contact=configuration.help.contact or "",
     )

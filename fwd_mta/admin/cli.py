@@ -14,7 +14,7 @@ from typing import NoReturn, TypeAlias
 
 from typing_extensions import override
 
-from fwd_mta.admin import account_verbs, queue_verbs, rule_verbs
+from fwd_mta.admin import account_verbs, limit_verbs, queue_verbs, rule_verbs
 from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
 from fwd_mta.admin.command import (
     DONE,
@@ -253,6 +253,11 @@ def _add_timeline(verbs: _Verbs) -> None:
         verbs, "why", queue_verbs.why, "say why a message, or mail to a site, waits"
     )
     parser.add_argument("name", metavar="ID|ADDRESS|DOMAIN|SITE")
+    _add_json(parser)
+    parser = _verb(
+        verbs, "limits", limit_verbs.limits, "say what an account may still send"
+    )
+    parser.add_argument("login", metavar="LOGIN")
     _add_json(parser)
 
 

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from fwd_mta.inbound.gate import CLOSE_LIMIT
+from fwd_mta.inbound.limits import network_of
 from fwd_mta.mail.reply import Reply
 from fwd_mta.smtp import replies
 
@@ -17,7 +18,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
 class Clients:
-    """Counts sessions by client address and by login; listeners may share one."""
+    """Counts sessions by client network and by login; listeners may share one."""
 
     def __init__(self) -> None:
         self.connected: Counter[str] = Counter()
@@ -25,11 +26,11 @@ class Clients:
 
     def joined(self, client: str) -> None:
         """A session has begun."""
-        self.connected[client] += 1
+        self.connected[network_of(client)] += 1
 
     def left(self, client: str) -> None:
         """A session has ended."""
-        _count_down(self.connected, client)
+        _count_down(self.connected, network_of(client))
 
     def admit(self, login: str, limit: int) -> bool:
         """Count one more session of a login, unless it has as many as it may."""

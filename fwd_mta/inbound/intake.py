@@ -78,6 +78,10 @@ class Intake:
         """The date, in seconds since the epoch."""
         return self._wall.now()
 
+    def octets(self, count: int) -> bytes:
+        """Chance."""
+        return self._entropy.octets(count)
+
     def spool(self) -> Spool:
         """Begin a body in the store."""
         return self._writer.spool()

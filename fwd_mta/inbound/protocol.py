@@ -9,6 +9,7 @@ import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 from OpenSSL import SSL
@@ -33,6 +34,14 @@ from fwd_mta.inbound.clients import Clients, Farewell, Networks, client_of, is_i
 from fwd_mta.inbound.content import Content
 from fwd_mta.inbound.gate import CLOSE_LIMIT, Gate
 from fwd_mta.inbound.intake import Intake, policy_for
+from fwd_mta.inbound.limits import (
+    Guesses,
+    Quotas,
+    SendLimits,
+    Usage,
+    limits_of,
+    network_of,
+)
 from fwd_mta.inbound.sasl import (
     CHALLENGERS,
     TrustedDelivery,
@@ -52,6 +61,7 @@ HANDSHAKE_LIMIT = 30.0
 COMMAND_LIMIT = 300.0  # RFC 5321 4.5.3.2.7
 DATA_BLOCK_LIMIT = 180.0  # RFC 5321 4.5.3.2.5
 MESSAGE_LIMIT = 7200.0
+SESSION_LIMIT = 86400.0
 REFUSED_CHUNK_LIMIT = 1024 * 1024
 
 ERROR_LIMIT = 20
@@ -79,6 +89,9 @@ class SubmissionSettings:
     exempt_networks: Networks = ()
     connections_per_client: int = 50
     connections_per_account: int = 60
+    auth_failures_per_client: int = 10
+    auth_failure_window: float = 3600.0
+    sending: SendLimits = field(default_factory=SendLimits)
     postmaster: Mailbox | None = None
     contact: str = ""
 
@@ -168,6 +181,7 @@ class FwdESMTP(Gate, smtp.ESMTP):
         self._verb = ""
         self._errors = self._idle_commands = self._auth_failures = 0
         self._stray_recipients = 0
+        self._born = self.clock.seconds()
 
     @property
     def settings(self) -> SubmissionSettings:
@@ -294,6 +308,10 @@ class FwdESMTP(Gate, smtp.ESMTP):
         except commands.CommandFault as fault:
             self._verb = "a command"
             self._obey(None, b"", fault.reply)
+            return
+        is_old = self.clock.seconds() - self._born > SESSION_LIMIT
+        if is_old and self._transaction is None:
+            self.close(words.TOO_OLD)
             return
         self._verb = command.verb
         if command.verb in _WEB_VERBS:
@@ -532,8 +550,9 @@ class FwdESMTP(Gate, smtp.ESMTP):
             self._challenge()
             return
         self.mode = smtp.COMMAND
-        login = maybeDeferred(
-            self.portal.login, self.challenger, None, IMessageDelivery
+        challenger = self.challenger
+        login = self._braked().addCallback(
+            lambda _: self.portal.login(challenger, None, IMessageDelivery)
         )
         self._then(login, self._logged_in, self._login_failed)
 
@@ -545,8 +564,33 @@ class FwdESMTP(Gate, smtp.ESMTP):
             (self.authenticated, words.LOGGED_IN),
             (not mechanism, words.NO_MECHANISM),
             (mechanism not in self.challengers, words.UNKNOWN_MECHANISM),
+            (self._waiting() > 0, words.guessing(self._waiting())),
         )
         return next((reply for applies, reply in refusals if applies), None)
+
+    def _waiting(self) -> float:
+        """Seconds until this client may try passwords again."""
+        settings, client = self.settings, self.session.client
+        if is_in(client, settings.exempt_networks):
+            return 0.0
+        return self.factory.guesses.wait(
+            client,
+            settings.auth_failures_per_client,
+            settings.auth_failure_window,
+            self.factory.intake.now(),
+        )
+
+    def _braked(self) -> Deferred[None]:
+        """Wait, where many are guessing at this login; the right password too."""
+        login = self.challenger.username.decode("utf-8", "replace")
+        window, now = self.settings.auth_failure_window, self.factory.intake.now()
+        delay = self.factory.guesses.delay(self.session.client, login, window, now)
+        waited: Deferred[None] = Deferred()
+        if delay:
+            _ = self.clock.callLater(delay, waited.callback, None)
+        else:
+            waited.callback(None)
+        return waited
 
     def _challenge(self) -> None:
         """Ask the client; what to ask may have to be looked up."""
@@ -574,6 +618,8 @@ class FwdESMTP(Gate, smtp.ESMTP):
             return
         self.delivery, self._onLogout = delivery, log_out
         self.authenticated = True
+        now = self.factory.intake.now()
+        self.factory.guesses.succeeded(self.session.client, login, now)
         self._counted_login = login
         self.session = replace(self.session, account=delivery.account)
         self._end_auth(Reply(235, "7.0", "Authentication successful"))
@@ -582,12 +628,26 @@ class FwdESMTP(Gate, smtp.ESMTP):
         reply = reply_to(failure.value)
         if reply == MailError.reply:
             self._trouble("accounts", failure)
-        self._auth_failures += reply.code == 535
+        if reply.code == 535:
+            self._auth_failures += 1
+            self._remember_guess()
         if self._auth_failures >= AUTH_FAILURE_LIMIT:
             self._log_refusal("AUTH", words.TOO_MANY_FAILURES.text)
             self.close(words.TOO_MANY_FAILURES)
             return
         self._end_auth(reply)
+
+    def _remember_guess(self) -> None:
+        guess = self.challenger
+        if guess is None:
+            return
+        password = getattr(guess, "password", None)
+        login = guess.username.decode("utf-8", "replace")
+        # a SCRAM proof tells nothing of the password: each is another guess
+        known = b"" if password is None else guess.username + b"\0" + password
+        digest = self.factory.guess_digest(known)
+        now = self.factory.intake.now()
+        self.factory.guesses.failed(self.session.client, login, digest, now)
 
     def _log_out(self) -> None:
         if self._onLogout is not None:
@@ -672,6 +732,24 @@ class FwdESMTP(Gate, smtp.ESMTP):
             return Reply(552, "3.4", f"Message is over {limit} octets")
         return self.factory.intake.no_room()
 
+    def _quota_refusal(self, asked: Usage) -> Reply | None:
+        """Why this account cannot send so much more now, or None."""
+        account = self.session.account
+        if account is None:
+            return None
+        limits = limits_of(account, self.settings.sending)
+        if not limits:
+            return None
+        now = self.factory.intake.now()
+        return self.factory.quotas.refusal(account.login, limits, asked, now)
+
+    def _count(self, sent: Usage) -> None:
+        account = self.session.account
+        limits = limits_of(account, self.settings.sending) if account else None
+        if account and limits:
+            now = self.factory.intake.now()
+            self.factory.quotas.take(account.login, limits, sent, now)
+
     def _reason(self, failure: Failure) -> Reply:
         """The reply for a sender or recipient that `validateFrom/To` did not take."""
         reply = reply_to(failure.value)
@@ -683,6 +761,10 @@ class FwdESMTP(Gate, smtp.ESMTP):
         account = getattr(self.delivery, "account", None)
         if account is not self.session.account:
             self.session = replace(self.session, account=account)
+        refusal = self._quota_refusal(Usage(1, 1))
+        if refusal is not None:
+            self._answer(refusal)
+            return
         self._transaction = transaction
         self._answer(Reply(250, "1.0", "Ok"))
 
@@ -697,6 +779,10 @@ class FwdESMTP(Gate, smtp.ESMTP):
             if len(transaction.recipients) >= limit:
                 reply = Reply(452, "5.3", f"Too many recipients, {limit} at most")
                 self._refuse_recipient(transaction, reply)
+                return
+            refusal = self._quota_refusal(Usage(0, len(transaction.recipients) + 1))
+            if refusal is not None:
+                self._refuse_recipient(transaction, refusal)
                 return
             if mailbox is not recipient.mailbox:
                 recipient = replace(recipient, mailbox=mailbox)
@@ -911,14 +997,23 @@ class FwdESMTP(Gate, smtp.ESMTP):
             arriving.content.discard()
             self._answer(arriving.fault)
             return
+        sent = Usage(1, len(arriving.envelope.recipients))
+        refusal = self._quota_refusal(sent)
+        if refusal is not None:
+            arriving.content.discard()
+            self._answer(refusal)
+            return
+        self._count(sent)
         accepted = Deferred.fromCoroutine(
             self.factory.intake.accept(
                 self.session, arriving.envelope, arriving.content
             )
         )
-        self._then(accepted, self._settled, self.broken)
+        self._then(accepted, lambda reply: self._settled(reply, sent), self.broken)
 
-    def _settled(self, reply: Reply) -> None:
+    def _settled(self, reply: Reply, sent: Usage) -> None:
+        if not reply.is_positive:
+            self._count(Usage(-sent.messages, -sent.recipients))
         if reply.is_positive:
             self._errors = self._idle_commands = 0
         self._answer(reply)
@@ -969,6 +1064,8 @@ class SubmissionFactory(smtp.SMTPFactory):
         emit: Emit,
         clients: Clients | None = None,
         scram: Callable[[bytes | None], Mapping[bytes, Any]] = _no_scram,
+        quotas: Quotas | None = None,
+        guesses: Guesses | None = None,
     ) -> None:
         smtp.SMTPFactory.__init__(self, portal)
         self.settings = settings
@@ -978,6 +1075,9 @@ class SubmissionFactory(smtp.SMTPFactory):
         self.emit = emit
         self.scram = scram
         self.clients = clients or Clients()
+        self.quotas = quotas or Quotas()
+        self.guesses = guesses or Guesses()
+        self._guess_key = intake.octets(32)
         self.draining = False
         self.sessions: set[FwdESMTP] = set()
         self._drained: list[Deferred[None]] = []
@@ -991,6 +1091,11 @@ class SubmissionFactory(smtp.SMTPFactory):
             self.emit(Refused(client, "", "connect", str(refusal)))
             return Farewell(refusal, self.clock)
         return FwdESMTP(self)
+
+    def guess_digest(self, known: bytes) -> bytes:
+        """A digest of a login and a password, or one of its own for what is unknown."""
+        octets = known or self.intake.octets(16)
+        return blake2b(octets, key=self._guess_key, digest_size=16).digest()
 
     def drain(self) -> Deferred[None]:
         """Send idle sessions away; fires when the last one has ended."""
@@ -1030,5 +1135,6 @@ class SubmissionFactory(smtp.SMTPFactory):
         settings = self.settings
         if is_in(client, settings.exempt_networks + settings.trusted_networks):
             return None
-        many = self.clients.connected[client] >= settings.connections_per_client
+        connected = self.clients.connected[network_of(client)]
+        many = connected >= settings.connections_per_client
         return words.TOO_MANY_SESSIONS if many else None

@@ -3,6 +3,7 @@
 SPEC section 2 is the table behind them.
 """
 
+from fwd_mta.inbound.limits import waiting_time
 from fwd_mta.mail.errors import MailError
 from fwd_mta.mail.reply import Reply
 
@@ -24,6 +25,7 @@ NO_MECHANISM = Reply(501, "5.4", "Say AUTH and a mechanism, such as PLAIN")
 UNKNOWN_MECHANISM = Reply(504, "5.4", "Unknown mechanism; EHLO tells which are offered")
 TOO_MANY_FAILURES = Reply(421, "7.0", "Too many failed logins, closing")
 TOO_MANY_ERRORS = Reply(421, "7.0", "Too many errors, closing")
+TOO_OLD = Reply(421, "3.2", "This session is a day old: connect anew")
 TOO_MANY_IDLE = Reply(421, "7.0", "Too many commands without a message, closing")
 TOO_MANY_SESSIONS = Reply(421, "7.0", "Too many connections at once, try again later")
 CONTENT_REFUSED = Reply(421, "5.1", "Mail data came although DATA was refused, closing")
@@ -59,6 +61,12 @@ HELLO_IN_CLEAR = (
     "a TLS hello on a port that begins in clear: the client must be set to STARTTLS"
     " here, or use port 465"
 )
+
+
+def guessing(seconds: float) -> Reply:
+    """For a client that has tried too many passwords."""
+    text = f"Too many wrong passwords from your address: wait {waiting_time(seconds)}"
+    return Reply(454, "7.0", text)
 
 
 def far_over(limit: int) -> Reply:
