@@ -2,7 +2,9 @@
 # newer, make, and nothing else; `interop` and `bench` want root and Debian's packages.
 PYTHON ?= python3
 
-.PHONY: demo test check interop bench bench-quick clean
+SEEDS ?= 1000
+
+.PHONY: demo test check simulate interop bench bench-quick clean
 
 demo: .venv/runs
 	.venv/bin/fwdmta demo $(ARGS)
@@ -12,6 +14,9 @@ test: .venv/develops
 
 check: .venv/develops
 	.ci/check
+
+simulate: .venv/runs
+	.venv/bin/python -m fwd_mta.simulation.many --seeds $(SEEDS) $(ARGS)
 
 interop: .venv/runs
 	.venv/bin/python -m interop.run $(ARGS)

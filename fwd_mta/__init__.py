@@ -18,6 +18,7 @@ no I/O and never imports Twisted. The upper half follows the message.
     admin       the control socket, the `fwdmta` command, the demo
     server      all rooms composed, over seams that are real or in memory
     service     what twistd starts: the real seams, signals, the server's life
+    simulation  the whole server's life in memory: any fault, same seed, same history
 
 `docs/walk.md` follows one message through them.
 """

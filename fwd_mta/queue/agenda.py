@@ -19,7 +19,7 @@ class Agenda:
         self._near: dict[str, tuple[float, str]] = {}
         self._minutes: list[tuple[float, str]] = []
         self._expected: set[str] = set()
-        self._opened: set[str] = set()
+        self._opened: dict[str, None] = {}  # in order: no history hangs on hashes
         self._reading: tuple[float, str] | None = None
 
     def __contains__(self, entry_id: str) -> bool:
@@ -101,7 +101,7 @@ class Agenda:
         if self._reading is None:
             self._reading = heappop(self._minutes)
             self._expected.discard(self._reading[1])
-            self._opened.add(self._reading[1])
+            self._opened[self._reading[1]] = None
         return self._reading[1]
 
     def was_read(self) -> None:
@@ -115,4 +115,4 @@ class Agenda:
 
     def close(self, directory: str) -> None:
         """A minute that was read is gone."""
-        self._opened.discard(directory)
+        self._opened.pop(directory, None)

@@ -28,15 +28,16 @@ class Keeper:
         self._emit = emit
         self._loop = LoopingCall(self._sweep_later)
         self._loop.clock = clock
+        self.every = SWEEP_EVERY
         self._ended: Deferred[LoopingCall] | None = None
         self._offset = 0.0
         self._distrusted_until = 0.0
 
     def start(self) -> None:
-        """Sweep now, and then every 30 seconds."""
+        """Sweep now, and then every 30 seconds (`every`)."""
         self._offset = self._wall.now() - self._clock.seconds()
         self._distrusted_until = self._clock.seconds()
-        self._ended = self._loop.start(SWEEP_EVERY)
+        self._ended = self._loop.start(self.every)
 
     async def stop(self) -> None:
         """Begin no sweep any more, and wait for the one that runs."""

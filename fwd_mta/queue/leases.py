@@ -13,6 +13,8 @@ from fwd_mta.queue.layout import MINUTE, parts
 from fwd_mta.queue.tree import Tree
 from fwd_mta.queue.young import Young
 
+_FILE_AGAIN = 60.0
+
 History = list[tuple[QueueEntry, Step]]
 
 
@@ -80,6 +82,10 @@ class Leases:
         directory = parts(path)[0]
         if entry.owed:
             self._near(entry.id, self.tree.wall.now(), path)
+        elif self._is_misfiled(entry, directory):
+            # The disk refused to move it: nobody else would look at it again.
+            self.young.drop(entry.id)
+            self._near(entry.id, self.tree.wall.now() + _FILE_AGAIN, path)
         elif entry.is_final or directory == self.tree.layout.hold:
             self.young.drop(entry.id)
         elif directory == self.tree.layout.incoming or self.agenda.is_open(directory):
@@ -88,6 +94,12 @@ class Leases:
             self.young.drop(entry.id)
             self.agenda.expect(directory)
             self._news = True
+
+    def _is_misfiled(self, entry: QueueEntry, directory: str) -> bool:
+        layout = self.tree.layout
+        if entry.is_final:
+            return not directory.startswith(layout.retained)
+        return entry.held is not None and directory != layout.hold
 
     def _near(self, entry_id: str, due: float, path: str) -> None:
         self.agenda.add(entry_id, due, path)

@@ -84,7 +84,7 @@ class Ledger:
         self._all.young.drop(history[-1][0].id)
         if filed.trouble:
             what = f"was recorded, but not filed: {filed.trouble}"
-            self._tree.say(filed.path, what, "the next start does it")
+            self._tree.say(filed.path, what, "it is tried again in a minute")
 
     def _follow_up(self, lease: Lease, entry: QueueEntry) -> None:
         """Record changes that came too late for the record that ended the lease."""

@@ -153,7 +153,7 @@ class Operations:
         home: str | None,
     ) -> Script[Filed]:
         """Append records; with a `home` the message is filed there afterwards."""
-        path = yield from self._ready(entry_id, hint, owing=owing)
+        path = yield from self._ready(entry_id, hint, owing=owing, home=home)
         yield from self._append(entry_id, path, _lines(history))
         return (yield from self.file_at(path, home))
 
@@ -210,6 +210,8 @@ class Operations:
 
     def dot(self, entry_id: str, hint: str, line: bytes) -> Script[None]:
         """Append the mark that a final dot goes out; the page cache keeps it."""
+        if entry_id in self._spoilt:
+            hint = yield from self._ready(entry_id, hint, owing=False)
         file = self._reader.located(entry_id, hint, self._disk.open)
         length = file.size()
         try:
@@ -219,17 +221,22 @@ class Operations:
             raise
         finally:
             file.close()
-        yield from ()
 
-    def _ready(self, entry_id: str, hint: str, *, owing: bool) -> Script[str]:
-        """The file's path, mended if need be, in incoming if it owes."""
+    def _ready(
+        self, entry_id: str, hint: str, *, owing: bool, home: str | None = None
+    ) -> Script[str]:
+        """The file's path, mended if need be, in incoming if it owes or leaves hold.
+
+        No start reads hold, so nothing may lie there that is not held.
+        """
         path = self._reader.find(entry_id, hint)
         if path is None:
             raise Gone(entry_id)
         if entry_id in self._spoilt:
             yield from self._mend(entry_id, path)
         directory = parts(path)[0]
-        if owing and directory != self._layout.incoming:
+        leaving = directory == self._layout.hold and home not in {None, directory}
+        if leaving or (owing and directory != self._layout.incoming):
             target = f"{self._layout.incoming}/{entry_id}"
             self._disk.rename(path, target)
             yield (self._layout.incoming, directory)

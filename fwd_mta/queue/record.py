@@ -41,6 +41,7 @@ _HEADER = re.compile(
     rb" *(?P<sum>[0-9a-f]{8})\n\Z"
 )
 _VERSION = re.compile(rb"fwd_mta message (\d{1,9}) ")
+_HOLE = b"\0"
 _RECORD = re.compile(rb"(\d{1,10}) ([0-9a-f]{8}) ")
 
 
@@ -183,11 +184,16 @@ class Records:
 
 
 def parse_records(octets: bytes) -> Records:
-    """Read all records; a last line without its end is torn, other damage Corrupt."""
+    """Read all records; a last line without its end is torn, other damage Corrupt.
+
+    Behind NULs in a line a record may begin: a power cut lost the end of an earlier
+    write and kept this one, so neither had been synced.
+    """
     lines: list[StoredLine] = []
     at = 0
     while (end := octets.find(b"\n", at)) >= 0:
-        lines.append(_line_in(octets[at:end], len(lines) + 1))
+        line = octets[at:end].rpartition(_HOLE)[2]
+        lines.append(_line_in(line, len(lines) + 1))
         at = end + 1
     state = next((one.entry for one in reversed(lines) if bytes(one.entry)), None)
     if state is None:

@@ -31,11 +31,12 @@ class Room:
         self._loop = LoopingCall(self._look_later)
         self._loop.clock = clock
         self._was_enough = True
+        self.every = _EVERY
 
     async def start(self) -> None:
-        """Look now, and then every minute even when nobody asks."""
+        """Look now, and then every minute (`every`) even when nobody asks."""
         await self.look()
-        seen_to(self._loop.start(_EVERY, now=False))
+        seen_to(self._loop.start(self.every, now=False))
 
     def stop(self) -> None:
         """Look no more."""

@@ -105,7 +105,7 @@ class Scheduler:
         )
         self._accounts: Counter[str] = Counter()
         self._finding: Counter[Destination] = Counter()
-        self._active: dict[str, Deferred[None]] = {}
+        self._active: dict[_Work, str] = {}
         self._timer: IDelayedCall | None = None
         self._claiming = False
         self._again = False
@@ -146,7 +146,7 @@ class Scheduler:
 
     def doing(self, entry_id: str) -> str:
         """What of the queue's own an entry is in, or waits for; nothing: its time."""
-        if entry_id in self._active:
+        if entry_id in self._active.values():
             return "the end of an attempt that runs now"
         if self._room() <= 0:
             return f"one of the {self._active_limit} places, which are all taken"
@@ -219,13 +219,15 @@ class Scheduler:
 
     def _begin(self, entry: QueueEntry) -> None:
         self._accounts[entry.account or ""] += 1
-        work = Deferred.fromCoroutine(_Work(self, entry).run())
-        self._active[entry.id] = work
-        _ = work.addErrback(lambda failure: self._trouble(entry.id, failure.value))
-        _ = work.addCallback(lambda _: self._ended(entry))
+        # The same entry may come again before its last work has quite returned.
+        work = _Work(self, entry)
+        self._active[work] = entry.id
+        done = Deferred.fromCoroutine(work.run())
+        _ = done.addErrback(lambda failure: self._trouble(entry.id, failure.value))
+        _ = done.addCallback(lambda _: self._ended(work, entry))
 
-    def _ended(self, entry: QueueEntry) -> None:
-        del self._active[entry.id]
+    def _ended(self, work: "_Work", entry: QueueEntry) -> None:
+        del self._active[work]
         account = entry.account or ""
         self._accounts[account] -= 1
         if not self._accounts[account]:

@@ -166,6 +166,16 @@ class MemoryDisk(Disk):
                 return False
         return True
 
+    def aside(self) -> tuple[object, ...]:
+        """Work, and note nothing, until `back` of what this gives."""
+        kept = self._die_at, self._refusal, self.log, self.calls
+        self._die_at, self._refusal, self.log = None, None, deque(maxlen=1)
+        return kept
+
+    def back(self, kept: tuple[object, ...]) -> None:
+        """Be again as before `aside`."""
+        self._die_at, self._refusal, self.log, self.calls = kept  # type: ignore[assignment]
+
     def files(self) -> dict[str, bytes]:
         """All files as they are seen now, by path."""
         return {

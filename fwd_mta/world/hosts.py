@@ -277,6 +277,7 @@ class _Session(Protocol):
         self._busy = False
         self._ended = False
         self._in_content = False
+        self._searched = 0
         self._refusing = False
         self._encrypted = False
         self._hello = ""
@@ -345,7 +346,8 @@ class _Session(Protocol):
 
     def _take_content(self) -> bool:
         """Only CRLF.CRLF ends content; the CRLF before its first line was put there."""
-        end = self._in.find(b"\r\n.\r\n")
+        end = self._in.find(b"\r\n.\r\n", max(0, self._searched - 4))
+        self._searched = 0 if end >= 0 else len(self._in)
         if end < 0:
             return False
         raw = bytes(self._in[: end + 2])

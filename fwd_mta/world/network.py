@@ -5,7 +5,7 @@ reactor, a full buffer pauses the producer, a reader may pause, a close behind u
 data is a reset. So real TLS and the real protocols run over them unchanged.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, cast
@@ -126,6 +126,7 @@ class MemoryTransport:
         self._ended = False
         self._end_read = False
         self._was_reset = False
+        self._silent = False
 
     # What ITCPTransport says of us
 
@@ -271,6 +272,8 @@ class MemoryTransport:
 
     def arrive(self, chunk: bytes) -> None:
         """Take octets off the wire; a closed end answers them with a reset."""
+        if self._silent:
+            return
         if self.disconnected:
             self._wire(self.far.arrive_reset)
             return
@@ -362,6 +365,22 @@ class MemoryTransport:
             self._wire(self.far.arrive_reset)
             self._lost(reason)
 
+    def vanish(self, *, silently: bool) -> None:
+        """Be gone with the process: what is unsent is lost, its protocol never hears.
+
+        The kernel tells the far end; a machine without power tells nobody.
+        """
+        if self.disconnected:
+            return
+        if not silently:
+            self._wire(self.far.arrive_reset if self._unread else self.far.arrive_end)
+        self.connected = False
+        self.disconnected = True
+        self._silent = silently
+        self._out.clear()
+        self.producer = None
+        self.on_close()
+
     def _lost(self, reason: Exception) -> None:
         if self.disconnected:
             return
@@ -422,6 +441,7 @@ class MemoryNetwork(Network):
     ) -> None:
         self.clock = clock
         self.connections: list[MemoryTransport] = []
+        self.attempts: dict[_Attempt, None] = {}
         self._entropy = entropy
         self._link = link or Link()
         self._sources = (source, source6)
@@ -446,6 +466,22 @@ class MemoryNetwork(Network):
         for transport in doomed:
             transport.abortConnection()
         return len(doomed)
+
+    def vanish(self, addresses: Collection[str], *, silently: bool) -> None:
+        """End the process at these addresses: its ports, sockets and attempts are gone.
+
+        With `silently` the machine lost its power, and nobody is told.
+        """
+        for key in [key for key in self._ports if _is_of(key[0], addresses)]:
+            del self._ports[key]
+        for attempt in list(self.attempts):
+            if attempt.source in addresses:
+                attempt.vanish()
+        for near in list(self.connections):
+            if _is_of(_host(near.getHost()), addresses):
+                near.vanish(silently=silently)
+            elif _is_of(_host(near.getPeer()), addresses):
+                near.far.vanish(silently=silently)
 
     def answer_datagrams(
         self, address: str, answer: Callable[[bytes], bytes | None]
@@ -583,7 +619,16 @@ class _Attempt:
         self._calls: list[IDelayedCall] = []
         self._done: Deferred[IProtocol] = Deferred(lambda _: self._cancel())
 
+    @property
+    def source(self) -> str:
+        return self._ours[0]
+
+    def vanish(self) -> None:
+        """The process that asked is gone: nobody is told."""
+        self._stop_waiting()
+
     def start(self, timeout: float) -> Deferred[IProtocol]:
+        self._network.attempts[self] = None
         self._factory.doStart()
         later = self._network.clock.callLater
         way = self._network.way(*self._theirs)
@@ -646,6 +691,7 @@ class _Attempt:
         self._fail(ConnectingCancelledError(_address(*self._theirs)))
 
     def _stop_waiting(self) -> None:
+        self._network.attempts.pop(self, None)
         for call in self._calls:
             if call.active():
                 call.cancel()
@@ -713,6 +759,14 @@ def _address(host: str, port: int, kind: Literal["TCP", "UDP"] = "TCP") -> Addre
 
 def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _host(address: Address) -> str:
+    return _names(address)[0] if _names(address) else UNIX
+
+
+def _is_of(host: str, addresses: Collection[str]) -> bool:
+    return host in addresses or host.startswith(UNIX)
 
 
 def _names(address: Address) -> tuple[str, ...]:

@@ -274,6 +274,38 @@ def to_hold(world: World, one: QueueEntry) -> QueueEntry:
     return settlement.hold(one, "wait")
 
 
+def held(world: World) -> QueueEntry:
+    """An entry on hold."""
+    return world.record(to_hold(world, waited(world)), "held")
+
+
+def to_release(world: World, one: QueueEntry) -> QueueEntry:
+    """The entry let go from hold."""
+    return settlement.release(one, one.queued_at + 700)
+
+
+def to_cancel(world: World, one: QueueEntry) -> QueueEntry:
+    """The entry given up."""
+    return settlement.cancel(one, one.queued_at + 700)
+
+
+def becomes_swept(
+    change: Callable[[World, QueueEntry], QueueEntry],
+) -> Callable[..., None]:
+    """As `becomes`; what is final is swept when its time has come."""
+    first = becomes(change)
+
+    def check(world: World, one: QueueEntry, promised: bool, crash: Crash) -> None:
+        first(world, one, promised, crash)
+        found = world.entry(one.id)
+        if found is not None and found.is_final:
+            world.clock.advance(91 * 86_400)
+            world.get(world.store.sweep(world.now))
+            demand(not world.places(), "the sweep does not find it")
+
+    return check
+
+
 def recorded(change: Callable[[World, QueueEntry], QueueEntry]) -> Callable[..., Any]:
     """Record what the change makes of the entry."""
     return lambda world, one: world.store.record(
@@ -378,6 +410,20 @@ OPERATIONS: dict[str, Operation] = {
         ),
         becomes(to_hold),
     ),
+    "release": Operation(
+        held,
+        lambda world, one: world.store.change(
+            one.id, lambda e: to_release(world, e), Step(world.now, "released")
+        ),
+        becomes(to_release),
+    ),
+    "cancel_held": Operation(
+        held,
+        lambda world, one: world.store.change(
+            one.id, lambda e: to_cancel(world, e), Step(world.now, "cancelled")
+        ),
+        becomes_swept(to_cancel),
+    ),
     "redact": Operation(over, lambda world, one: world.store.redact(one.id), redacted),
     "purge": Operation(old, lambda world, one: world.store.sweep(world.now), purged),
 }
@@ -459,6 +505,14 @@ class CrashTests(SynchronousTestCase):
     def test_hold(self) -> None:
         """A message is on hold or waits on."""
         self.crash("hold")
+
+    def test_release(self) -> None:
+        """A message that was released is tried, though no start reads hold."""
+        self.crash("release")
+
+    def test_cancel_held(self) -> None:
+        """A message cancelled while on hold is redacted and purged in time."""
+        self.crash("cancel_held")
 
     def test_redact(self) -> None:
         """Content is whole or gone, and gone once that is promised."""

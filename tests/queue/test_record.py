@@ -262,6 +262,23 @@ class DamageTests(SynchronousTestCase):
         zeros = parse_records(self.first + bytes(500))
         self.assertEqual(zeros.length, len(self.first))
 
+    def test_a_hole(self) -> None:
+        """A power cut that keeps a later write and not an earlier one harms nothing."""
+        dot = dot_line([recipient()], T0)
+        for kept in (0, 1, 20, len(dot) - 1):
+            hole = dot[:kept] + bytes(len(dot) - kept)
+            records = parse_records(self.first + hole + self.second)
+            self.assertEqual(records.entry, parse_records(self.second).entry)
+            self.assertEqual(records.doubt, ())
+            self.assertEqual(parse_records(self.first + hole).entry, entry())
+
+    def test_zeros_in_a_record(self) -> None:
+        """A sector that reads as zeros is damage, not a hole."""
+        for at in range(0, len(self.second) - 1, 7):
+            bad = bytearray(self.second)
+            bad[at] = 0
+            self.assertRaises(Corrupt, parse_records, self.first + bad)
+
     def test_any_flipped_octet(self) -> None:
         """Every change of an octet in a complete record is found."""
         octets = self.first + self.second
