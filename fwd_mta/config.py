@@ -92,7 +92,7 @@ class Listener:
     service: Service = needed(choice(Service), "say what it is for")
     address: str = needed(LISTEN_ADDRESS, 'say where, as in address = "0.0.0.0:465"')
     trusted_networks: tuple[Network, ...] = key(many(NETWORK), [])
-    proxy_protocol_from: tuple[Network, ...] = key(many(NETWORK), [], later=True)
+    proxy_protocol_from: tuple[Network, ...] = key(many(NETWORK), [])
 
 
 DEFAULT_LISTENERS = (
@@ -116,7 +116,7 @@ class Tls:
 
     certificate: str = key(PATH, "/etc/fwdmta/tls/fullchain.pem")
     private_key: str = key(PATH, "/etc/fwdmta/tls/privkey.pem")
-    sni: tuple[Sni, ...] = groups(Sni, later=True)
+    sni: tuple[Sni, ...] = groups(Sni)
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,21 +463,24 @@ def check(configuration: Configuration) -> list[str]:
 
 
 def _check_tls(configuration: Configuration) -> Iterator[str]:
-    certificate, private_key = (
-        configuration.tls.certificate,
-        configuration.tls.private_key,
-    )
+    yield from _check_pair("tls", configuration.tls)
+    for sni in configuration.tls.sni:
+        yield from _check_pair("tls.sni", sni)
+
+
+def _check_pair(where: str, pair: Tls | Sni) -> Iterator[str]:
+    certificate, private_key = pair.certificate, pair.private_key
     contents = []
     for name, path in (("certificate", certificate), ("private_key", private_key)):
         try:
             contents.append(Path(path).read_bytes())
         except OSError as error:
-            yield f"tls.{name}: {path} cannot be read: {error.strerror}"
+            yield f"{where}.{name}: {path} cannot be read: {error.strerror}"
     if len(contents) == 2:
         try:
             server_context(*contents)
         except (ValueError, TypeError, SSL.Error) as error:
-            yield f"tls: {certificate} and {private_key} are no pair: {error}"
+            yield f"{where}: {certificate} and {private_key} are no pair: {error}"
 
 
 def _check_accounts(configuration: Configuration) -> Iterator[str]:

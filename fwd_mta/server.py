@@ -24,11 +24,11 @@ from fwd_mta.admin.control import (
 from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.admin.why import Why
-from fwd_mta.config import Configuration, Listener
-from fwd_mta.events import Emit, Lifecycle, Trouble
+from fwd_mta.config import Configuration, Listener, Sni, Tls
+from fwd_mta.events import Emit, Lifecycle, Refused, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
 from fwd_mta.inbound.checks import Checks
-from fwd_mta.inbound.clients import Clients
+from fwd_mta.inbound.clients import Clients, client_of, is_in
 from fwd_mta.inbound.duplicates import Duplicates, confirmed_by
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.limits import LimitsFile, Usage, limits_of
@@ -37,7 +37,14 @@ from fwd_mta.inbound.sasl import portal, scram_challengers
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
 from fwd_mta.mail.session import Service
 from fwd_mta.net.metrics import Metrics, Reading
-from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context, tls_factory
+from fwd_mta.net.proxy import ProxyFactory
+from fwd_mta.net.tls import (
+    ClientTlsContext,
+    ServerTls,
+    choose_by_name,
+    server_context,
+    tls_factory,
+)
 from fwd_mta.outbound.agent import Agent
 from fwd_mta.outbound.outlook import outlook
 from fwd_mta.queue.keeper import Keeper
@@ -143,7 +150,17 @@ class Server:
 
     def _context(self, configuration: Configuration) -> SSL.Context:
         """Read the certificate; raises CannotServeError with the file's name."""
-        tls = configuration.tls
+        context = self._pair(configuration.tls)
+        others = {
+            name.lower(): other
+            for sni in configuration.tls.sni
+            for other in [self._pair(sni)]
+            for name in sni.names
+        }
+        choose_by_name(context, others)
+        return context
+
+    def _pair(self, tls: Tls | Sni) -> SSL.Context:
         try:
             certificate = self._seams.read_file(tls.certificate)
             private_key = self._seams.read_file(tls.private_key)
@@ -308,9 +325,17 @@ class Server:
     def _wrapped(
         self, listener: Listener, factory: SubmissionFactory
     ) -> IProtocolFactory:
+        wrapped: IProtocolFactory = factory
         if listener.service is Service.SUBMISSIONS and self._tls is not None:
-            return tls_factory(factory, self._tls, self._seams.clock)
-        return factory
+            wrapped = tls_factory(factory, self._tls, self._seams.clock)
+        return ProxyFactory(
+            wrapped,
+            lambda peer: is_in(client_of(peer)[0], factory.settings.proxy_networks),
+            self._seams.clock,
+            lambda peer, why: self._seams.emit(
+                Refused(client_of(peer)[0], "", "PROXY", why)
+            ),
+        )
 
     def port_numbers(self) -> dict[str, int]:
         """The TCP ports that are listened on, by service."""

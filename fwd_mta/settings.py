@@ -101,6 +101,7 @@ def listener_of(listener: Listener, configuration: Configuration) -> SubmissionS
         policy=policy_of(configuration),
         trusted_networks=listener.trusted_networks,
         exempt_networks=limits.exempt,
+        proxy_networks=listener.proxy_protocol_from,
         connections_per_client=limits.connections_per_client,
         connections_per_account=limits.connections_per_account,
         auth_failures_per_client=limits.auth_failures_per_client,

@@ -87,6 +87,7 @@ class SubmissionSettings:
     policy: SubmissionPolicy
     trusted_networks: Networks = ()
     exempt_networks: Networks = ()
+    proxy_networks: Networks = ()
     connections_per_client: int = 50
     connections_per_account: int = 60
     auth_failures_per_client: int = 10

@@ -4,7 +4,7 @@
 Neither takes the global reactor's clock, so real TLS runs under a virtual one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -63,6 +63,22 @@ def server_context(certificate: bytes, private_key: bytes) -> SSL.Context:
     context.check_privatekey()
     context.set_session_id(b"fwd_mta")
     return context
+
+
+def choose_by_name(context: SSL.Context, named: Mapping[str, SSL.Context]) -> None:
+    """Have a context give way to another when the client asks for its name (SNI).
+
+    Names are in lower case; a client that asks for another or none gets the context.
+    """
+
+    def chosen(connection: SSL.Connection) -> None:
+        name = connection.get_servername() or b""
+        other = named.get(name.decode("ascii", "replace").lower().rstrip("."))
+        if other is not None:
+            connection.set_context(other)
+
+    if named:
+        context.set_tlsext_servername_callback(chosen)
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -6,7 +6,7 @@ from hashlib import pbkdf2_hmac, sha256
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.interfaces import IHandshakeListener, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from fwd_mta.events import Refused
 from fwd_mta.mail.session import Service
+from fwd_mta.net.proxy import ProxyFactory
 from fwd_mta.net.tls import (
     ClientTlsContext,
     ServerTls,
@@ -59,7 +60,7 @@ class Client(Protocol):
 class TlsTests(SynchronousTestCase):
     """Both ways into TLS."""
 
-    def serve(self, service: Service) -> None:
+    def serve(self, service: Service, *, proxied: bool = False) -> None:
         """Listen, as the service does."""
         self.bench = Bench(service)
         self.clock = self.bench.clock
@@ -69,10 +70,12 @@ class TlsTests(SynchronousTestCase):
         factory.tls = creator
         self.network = MemoryNetwork(self.clock, SeededEntropy())
         wrapped = tls_factory(factory, creator, self.clock)
-        implicit = service is Service.SUBMISSIONS
-        listening = self.network.listen(
-            f"{WHERE}:465", wrapped if implicit else factory
-        )
+        used: IProtocolFactory = factory
+        if service is Service.SUBMISSIONS:
+            used = wrapped
+        if proxied:
+            used = ProxyFactory(used, lambda _: True, self.clock, lambda *_: None)
+        listening = self.network.listen(f"{WHERE}:465", used)
         self.successResultOf(listening)
 
     def connect(self) -> Client:
@@ -122,6 +125,24 @@ class TlsTests(SynchronousTestCase):
         [(entry, stored)] = self.bench.writer.added
         self.assertEqual(entry.origin.protocol, "ESMTPSA")
         self.assertIn(b"TLSv1.3", stored.head)
+
+    def test_behind_a_balancer(self) -> None:
+        """The PROXY header comes before TLS, on 465 and before STARTTLS on 587."""
+        for service in (Service.SUBMISSIONS, Service.SUBMISSION):
+            self.serve(service, proxied=True)
+            client = self.connect()
+            header = b"PROXY TCP4 192.0.2.77 198.51.100.1 40000 465\r\n"
+            self.say(client, header)
+            if service is Service.SUBMISSION:
+                self.assertIn("220 2.0.0", self.say(client, b"EHLO x\r\nSTARTTLS\r\n"))
+            self.encrypt(client)
+            self.assertTrue(client.encrypted)
+            self.assertIn("250", self.say(client, b"EHLO me\r\n"))
+            [session] = self.bench.factory.sessions
+            self.assertEqual(session.session.client, "192.0.2.77")
+            self.assertIsNotNone(session.session.tls)
+            self.say(client, b"QUIT\r\n")
+            self.assertEqual(self.bench.factory.sessions, set())
 
     def test_scram_plus(self) -> None:
         """On TLS 1.3 SCRAM is bound to the channel, both ends of which see the same."""

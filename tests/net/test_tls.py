@@ -18,6 +18,7 @@ from fwd_mta.net.tls import (
     ClientTlsContext,
     ServerTls,
     certificate_names,
+    choose_by_name,
     server_context,
     start_tls,
     tls_factory,
@@ -207,6 +208,24 @@ class TlsTests(SynchronousTestCase):
         old.transport.write(b"still here")
         self.run_clock()
         self.assertEqual(self.servers[0].heard, b"still here")
+
+    def test_the_name_that_is_asked_for(self) -> None:
+        """A client that names a host of ours sees its certificate; others the first."""
+        tls = creator()
+        other = server_context(*CA.issue("smtp.example.org"))
+        choose_by_name(tls.context, {"smtp.example.org": other})
+        self.implicit(tls)
+        for name, shown in (
+            ("smtp.example.org", True),
+            ("SMTP.example.org", True),
+            ("mail.example.com", True),
+            ("www.example.org", False),
+        ):
+            talker = self.client()
+            side = ClientTlsContext(CA.pem).towards(name)
+            self.begin(talker, side)
+            assert talker.transport is not None
+            self.assertEqual(side.fault(talker.transport) is None, shown, name)
 
     def test_old_protocol_versions_are_refused(self) -> None:
         """TLS 1.1 gets no handshake (guarantee 16)."""
