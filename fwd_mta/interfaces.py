@@ -6,6 +6,7 @@ contract tests. Timers run on Twisted's `IReactorTime`; dates on `WallClock`.
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -329,6 +330,37 @@ class Census:
     oldest: float | None = None
 
 
+class FindingKind(StrEnum):
+    """What is wrong with something on the disk."""
+
+    CONTENT = "content"
+    RECORD = "record"
+    DAMAGE = "damage"
+    PLACE = "place"
+    LEFTOVER = "leftover"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing on the disk that is not as it should be; `path` is below state_dir."""
+
+    path: str
+    kind: FindingKind
+    what: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A page of a walk over the disk; `next` goes into the next call, None: the end."""
+
+    files: int
+    octets: int
+    findings: tuple[Finding, ...] = ()
+    next: str | None = None
+
+
 Change = Callable[[QueueEntry], QueueEntry]
 
 
@@ -349,6 +381,8 @@ class QueueKeeper(Protocol):
     ) -> Awaitable[QueueEntry | None]:
         """Apply a pure change (hold, release, cancel, retry now) and record it.
 
+        Of a finished entry only what it is kept for can change.
+
         On a leased entry it is applied when the running attempt is recorded; then the
         entry is given as it is now. None: no such entry.
         """
@@ -358,6 +392,9 @@ class QueueKeeper(Protocol):
 
     def sweep(self, now: float) -> Awaitable[Swept]:
         """Redact and purge what is due by the retention policy."""
+
+    def inspect(self, after: str = "") -> Awaitable[Inspected]:
+        """Read the next files behind the path `after`, every byte of them."""
 
     def census(self) -> Awaitable[Census]:
         """Count what waits, without opening it; others are served in between."""

@@ -23,6 +23,7 @@ from fwd_mta.admin.control import (
 )
 from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
+from fwd_mta.admin.retention import Retention
 from fwd_mta.admin.why import Why
 from fwd_mta.config import Configuration, Listener, Sni, Tls
 from fwd_mta.events import Emit, Lifecycle, Refused, Trouble
@@ -126,7 +127,11 @@ class Server:
             self.scheduler.wake,
             self.reload,
             self._lift,
-            {"why": self._make_why().ask, "limits": self._limits_of},
+            {
+                "why": self._make_why().ask,
+                "limits": self._limits_of,
+                **self._make_retention().verbs,
+            },
         )
         self._control = ControlFactory(self.commands, seams.emit)
         self.ports: list[IListeningPort] = []
@@ -237,6 +242,13 @@ class Server:
             partial(scram_challengers, self.accounts, self._seams.entropy),
             self.limits.quotas,
             self.limits.guesses,
+        )
+
+    def _make_retention(self) -> Retention:
+        return Retention(
+            self.store,
+            self._seams.wall,
+            lambda: settings.retention_of(self.configuration),
         )
 
     def _make_why(self) -> Why:
@@ -460,6 +472,7 @@ class Server:
         self.checks.timeout = fresh.scan.timeout
         self.checks.on_error = fresh.scan.on_error
         self.intake.trace_client = fresh.submission.trace_client
+        self.store.use_retention(settings.retention_of(fresh))
         self.intake.duplicates.window = fresh.submission.duplicate_window
         self.agent.settings = settings.agent_of(fresh)
         self.scheduler.schedule = settings.schedule_of(fresh)

@@ -14,7 +14,13 @@ from typing import NoReturn, TypeAlias
 
 from typing_extensions import override
 
-from fwd_mta.admin import account_verbs, limit_verbs, queue_verbs, rule_verbs
+from fwd_mta.admin import (
+    account_verbs,
+    limit_verbs,
+    queue_verbs,
+    retention_verbs,
+    rule_verbs,
+)
 from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
 from fwd_mta.admin.command import (
     DONE,
@@ -105,6 +111,7 @@ def _parser() -> _Parser:
     _add_account(verbs)
     _add_queue(verbs)
     _add_timeline(verbs)
+    _add_retention(verbs)
     _add_rules(verbs)
     verbs.add_parser("demo", help="show the main job here; --once ends by itself")
     return parser
@@ -259,6 +266,40 @@ def _add_timeline(verbs: _Verbs) -> None:
     )
     parser.add_argument("login", metavar="LOGIN")
     _add_json(parser)
+
+
+def _add_retention(verbs: _Verbs) -> None:
+    retention = verbs.add_parser("retention", help="finished mail: what is kept")
+    _add_config(retention)
+    below = retention.add_subparsers(metavar="VERB", required=True)
+    _add_json(_verb(below, "status", retention_verbs.status, "show terms and figures"))
+    says = "read every byte of the queue; say where content is past its time"
+    _add_json(_verb(below, "verify", retention_verbs.verify, says))
+    erasing = _verb(below, "redact", retention_verbs.redact, "erase content now")
+    erasing.add_argument("ids", metavar="ID", nargs="*")
+    erasing.add_argument("--recipient", metavar="ADDRESS", help="all finished mail to")
+    _add_json(erasing)
+    for name, change, says in (
+        ("hold", "keep", "keep finished messages, as evidence"),
+        ("release", "let-go", "let their time count again"),
+    ):
+        parser = _verb(below, name, retention_verbs.keep, says)
+        parser.set_defaults(change=change)
+        parser.add_argument("ids", metavar="ID", nargs="+")
+        parser.add_argument("--reason", default="", help="a note for the timeline")
+        _add_json(parser)
+    checking = _verb(verbs, "fsck", retention_verbs.fsck, "check every file of ours")
+    checking.add_argument(
+        "--repair",
+        action="store_true",
+        help="file misplaced mail anew, set damaged files aside; without a server",
+    )
+    _add_json(checking)
+    writing = _verb(
+        verbs, "export", retention_verbs.export, "write messages as plain files"
+    )
+    writing.add_argument("directory", metavar="DIRECTORY", help="a new one")
+    writing.add_argument("--all", action="store_true", help="finished messages too")
 
 
 def _add_rules(verbs: _Verbs) -> None:

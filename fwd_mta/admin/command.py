@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from fwd_mta.admin import show
 from fwd_mta.admin.control import CommandError, Json, Verb, pages
 from fwd_mta.admin.link import Call, link
+from fwd_mta.admin.retention import Retention
 from fwd_mta.admin.why import Why
 from fwd_mta.config import Configuration, load, locate
 from fwd_mta.events import Event, Trouble
@@ -126,7 +127,9 @@ def _more(
         lambda: schedule_of(configuration),
         lambda: retention_of(configuration),
     )
-    return {"why": why.ask}
+    mend = getattr(store, "mend", None)
+    finished = Retention(store, wall, lambda: retention_of(configuration), mend)
+    return {"why": why.ask, **finished.verbs}
 
 
 def answer(call: Call, request: Json) -> Json:

@@ -32,7 +32,7 @@ from fwd_mta.mail.entry import (
 )
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.mail.message import Message
-from fwd_mta.rules import settlement
+from fwd_mta.rules import retention, settlement
 from fwd_mta.rules.identity import is_entry_id
 
 T = TypeVar("T")
@@ -235,7 +235,27 @@ def _finished(entry: QueueEntry) -> str:
     return f"is finished: {entry.status}" if entry.is_final else ""
 
 
+def _not_kept(entry: QueueEntry) -> str:
+    if not entry.is_final or entry.owed:
+        return "is not finished; it is kept until then"
+    return ""
+
+
 _CHANGES: Mapping[str, _Verb] = {
+    "keep": _Verb(
+        "kept",
+        lambda _, reason: (
+            lambda entry: retention.keep(entry, reason or "by an operator")
+        ),
+        lambda entry: (
+            _not_kept(entry) or ("is kept already" if entry.held is not None else "")
+        ),
+    ),
+    "let-go": _Verb(
+        "let-go",
+        lambda _now, _reason: retention.let_go,
+        lambda entry: _not_kept(entry) or ("is not kept" if entry.held is None else ""),
+    ),
     "hold": _Verb(
         "held",
         lambda _, reason: (

@@ -326,3 +326,22 @@ def _outlook(found: Json) -> Iterator[str]:
         yield f"{_REASON_INDENT}{rank}{clean(stop['name'])}: {clean(where)}"
     if found["trouble"]:
         yield f"{_REASON_INDENT}{'but':<{_FIELD}}{clean(found['trouble'])}"
+
+
+# Retention
+
+
+def retention(told: Json, now: float) -> Iterator[str]:
+    """The terms, and what is kept by them."""
+    terms = told["terms"]
+    yield f"content is kept for {span(terms['content'])}, records for " + span(
+        terms["record"]
+    )
+    yield (
+        f"finished: {told['messages']}, of them redacted: {told['redacted']};"
+        f" {octets(told['octets'])} of content"
+    )
+    for what, at in told["next"].items():
+        yield f"next to {what}: {moment(at)} UTC ({when(at, now)})"
+    for one in told["kept"]:
+        yield f"kept: {one['id']} ({clean(one['reason'])})"

@@ -9,7 +9,7 @@ from itertools import islice
 from twisted.internet.defer import DeferredList
 
 from fwd_mta.interfaces import Swept
-from fwd_mta.mail.errors import Corrupt
+from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import Gone, Outcome
 from fwd_mta.queue.layout import parts
 from fwd_mta.queue.tree import Tree, value
@@ -43,16 +43,43 @@ class Archive:
         tree = self._tree
         done: Counter[RetentionStep] = Counter()
         digest = sha256()
-        for hour in await tree.job(lambda: tree.reader.hours(now)):
+        terms = await self._new_terms()
+        until = now if terms is None else None
+        for hour in await tree.job(lambda: tree.reader.hours(until)):
             names = tree.disk.scan(hour)
             while not self.stopping and (some := await self._some(names)):
                 for name, step in await self._sweep(hour, some, now):
                     done[step] += 1
                     digest.update(f"{step} {name}\n".encode())
             await self.lane.run(hour, partial(tree.operations.tidy, hour), _quietly)
+        if terms is not None and not self.stopping:
+            script = partial(tree.finished.write_terms, terms)
+            await self.lane.run(tree.layout.terms, script, value)
         return Swept(
             done[RetentionStep.REDACT], done[RetentionStep.PURGE], digest.hexdigest()
         )
+
+    async def _new_terms(self) -> bytes | None:
+        """The policy in words, if what is filed was filed by another one."""
+        tree, policy = self._tree, self._tree.retention
+        terms = b"content %d\nrecord %d\n" % (policy.content, policy.record)
+        known = await tree.job(tree.finished.read_terms)
+        return None if known == terms else terms
+
+    async def mend(self, path: str) -> str:
+        """File a message where it belongs, or set it aside; what was done, in words."""
+        tree = self._tree
+        name = parts(path)[1]
+        try:
+            state = await tree.job(lambda: tree.reader.state(path))
+            await tree.job(lambda: tree.reader.content(path, 0))
+        except (Corrupt, StoreError) as error:
+            await tree.set_aside(path, error, self.lane)
+            return "set aside"
+        home = tree.layout.home(state.entry, tree.wall.now(), tree.retention)
+        script = partial(tree.operations.file_at, path, home)
+        await self.lane.run(name, script, value)
+        return f"filed in {home.removeprefix(f'{tree.layout.root}/')}"
 
     async def _some(self, names: Iterator[str]) -> list[str]:
         return await self._tree.job(lambda: list(islice(names, _AT_ONCE)))

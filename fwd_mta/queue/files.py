@@ -14,6 +14,7 @@
     ledger      writing down what became of it
     archive     the sweep of finished mail
     census      how many wait
+    inspection  every byte on the disk, and whether it may be there
     spool       a body on its way in
     room        what space is left
 """
@@ -29,6 +30,7 @@ from fwd_mta.interfaces import (
     Census,
     Change,
     Disk,
+    Inspected,
     QueueStore,
     Spool,
     Swept,
@@ -43,6 +45,7 @@ from fwd_mta.queue.archive import Archive
 from fwd_mta.queue.census import census
 from fwd_mta.queue.claims import Claims
 from fwd_mta.queue.commit import Outcome, Script
+from fwd_mta.queue.inspection import inspect
 from fwd_mta.queue.layout import parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
@@ -331,6 +334,22 @@ class FileStore(QueueStore):
     def sweep(self, now: float) -> Awaitable[Swept]:
         """Redact and purge what is due by the retention policy."""
         return self._archive.sweep(now)
+
+    @override
+    def inspect(self, after: str = "") -> Awaitable[Inspected]:
+        """Read the next files behind the path `after`, every byte of them."""
+        return inspect(self._tree, after)
+
+    def use_retention(self, policy: RetentionPolicy) -> None:
+        """Go by another policy; the next sweep files all that is finished anew."""
+        self._tree.retention = policy
+
+    async def mend(self, path: str) -> str:
+        """File a message where it belongs, or set a damaged one aside; what was done.
+
+        Only where no server runs: nothing else has the message at that time.
+        """
+        return await self._archive.mend(f"{self._tree.layout.root}/{path}")
 
     @override
     def census(self) -> Awaitable[Census]:

@@ -16,6 +16,7 @@ from fwd_mta.queue.record import header_for, header_line, record_line
 from fwd_mta.rules.retention import (
     RetentionPolicy,
     RetentionStep,
+    can_be_redacted,
     due_step,
     placeholder,
 )
@@ -37,7 +38,7 @@ class FinishedOperations:
     ) -> Script[bool]:
         """Replace a finished message's content now; False when it is not finished."""
         state = self._reader.located(entry_id, "", self._reader.state)
-        if not state.entry.is_final or state.entry.owed:
+        if not can_be_redacted(state.entry):
             return False
         if state.entry.redacted_at is None:
             yield from self._redact(state, now, policy)
@@ -62,6 +63,24 @@ class FinishedOperations:
             self._disk.remove(path)
             yield (parts(path)[0],)
         return step
+
+    def read_terms(self) -> bytes:
+        """The terms that finished mail was filed by; empty if there are none yet."""
+        try:
+            file = self._disk.open(self._layout.terms)
+        except FileNotFoundError:
+            return b""
+        try:
+            return file.read_at(0, 128)
+        finally:
+            file.close()
+
+    def write_terms(self, terms: bytes) -> Script[None]:
+        """Note that all finished mail is filed by these terms."""
+        source = f"{self._layout.tmp}/terms"
+        yield from self._operations.write(source, terms)
+        self._disk.rename(source, self._layout.terms)
+        yield (self._layout.queue,)
 
     def _redact(
         self, state: State, now: float, policy: RetentionPolicy

@@ -30,6 +30,8 @@ class Layout:
         self.corrupt = f"{root}/queue/corrupt"
         self.tmp = f"{root}/queue/tmp"
         self.retained = f"{root}/retained"
+        self.kept = f"{root}/retained/hold"
+        self.terms = f"{root}/queue/terms"
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -43,6 +45,7 @@ class Layout:
             self.corrupt,
             self.tmp,
             self.retained,
+            self.kept,
         )
 
     def minute(self, due: float) -> str:
@@ -66,7 +69,7 @@ class Layout:
         if step is not None:
             return self.hour(step[1], now)
         if entry.held is not None:
-            return self.hold
+            return self.kept if entry.is_final else self.hold
         due = entry.due or now
         if due <= now + MINUTE and not any(one.attempts for one in entry.standings):
             return self.incoming

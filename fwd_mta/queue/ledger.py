@@ -248,7 +248,9 @@ class Ledger:
         self, entry: QueueEntry, change: Change, step: Step
     ) -> QueueEntry:
         """Record a change of an entry that is leased; a finished one stays as it is."""
-        changed = entry if entry.is_final and not entry.owed else change(entry)
+        changed = change(entry)
+        if entry.is_final and not entry.owed:
+            changed = replace(entry, held=changed.held)
         if changed == entry:
             self._all.free(entry, self._all.path(entry.id))
             return entry

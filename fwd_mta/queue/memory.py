@@ -7,7 +7,15 @@ from hashlib import sha256
 from twisted.internet.defer import Deferred, succeed
 from typing_extensions import override
 
-from fwd_mta.interfaces import Census, Change, QueueStore, Spool, Swept, WallClock
+from fwd_mta.interfaces import (
+    Census,
+    Change,
+    Inspected,
+    QueueStore,
+    Spool,
+    Swept,
+    WallClock,
+)
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Status, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import NoSpace, StoreError
@@ -17,6 +25,7 @@ from fwd_mta.rules.identity import is_entry_id, made_at
 from fwd_mta.rules.retention import (
     RetentionPolicy,
     RetentionStep,
+    can_be_redacted,
     due_step,
     placeholder,
 )
@@ -249,7 +258,9 @@ class MemoryStore(QueueStore):
             kept.changes.append((change, step))
             return kept.entry
         finished = kept.entry.is_final and not kept.entry.owed
-        changed = kept.entry if finished else change(kept.entry)
+        changed = change(kept.entry)
+        if finished:
+            changed = replace(kept.entry, held=changed.held)
         if changed != kept.entry:
             self._write(kept, changed, step)
             self._tell()
@@ -259,7 +270,7 @@ class MemoryStore(QueueStore):
     async def redact(self, entry_id: str) -> bool:
         """Replace the content of a finished message by its placeholder."""
         kept = self._kept.get(entry_id)
-        if kept is None or not kept.entry.is_final or kept.entry.owed:
+        if kept is None or not can_be_redacted(kept.entry):
             return False
         if kept.entry.redacted_at is None:
             await self._redact(kept)
@@ -295,6 +306,11 @@ class MemoryStore(QueueStore):
             done.count(RetentionStep.PURGE),
             digest.hexdigest(),
         )
+
+    @override
+    async def inspect(self, after: str = "") -> Inspected:
+        """Nothing: there is no disk."""
+        return Inspected(0, 0)
 
     @override
     async def census(self) -> Census:

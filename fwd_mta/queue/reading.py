@@ -155,6 +155,7 @@ class Reader:
         yield from self.minutes()
         yield self._layout.hold
         yield from self.hours()
+        yield self._layout.kept
 
     def minutes(self) -> list[str]:
         """The directories of waiting mail, earliest first."""
@@ -211,7 +212,7 @@ class Reader:
         """The next names and their paths; one seen twice lies where it was last."""
         places = [self._layout.incoming, *self.minutes(), self._layout.hold]
         if wanted.finished or wanted.states:
-            places += self.hours()
+            places += [*self.hours(), self._layout.kept]
         named = (
             (name, f"{directory}/{name}")
             for directory in places

@@ -38,7 +38,7 @@ def next_step(
     entry: QueueEntry, policy: RetentionPolicy
 ) -> tuple[RetentionStep, float] | None:
     """What is done with an entry next, and when; None while it is not finished."""
-    if not entry.is_final or entry.owed:
+    if not can_be_redacted(entry):
         return None
     finished = entry.finished_at or entry.clock_start
     purge = max(entry.clock_start + policy.record, finished)
@@ -46,6 +46,21 @@ def next_step(
     if entry.redacted_at is None and redact < purge:
         return RetentionStep.REDACT, redact
     return RetentionStep.PURGE, purge
+
+
+def can_be_redacted(entry: QueueEntry) -> bool:
+    """Whether it is over, and not kept as evidence."""
+    return entry.is_final and not entry.owed and entry.held is None
+
+
+def keep(entry: QueueEntry, reason: str) -> QueueEntry:
+    """Keep a finished message as it is, whatever the terms say, until `let_go`."""
+    return replace(entry, held=reason) if entry.is_final else entry
+
+
+def let_go(entry: QueueEntry) -> QueueEntry:
+    """Let the terms count again for a finished message."""
+    return replace(entry, held=None) if entry.is_final else entry
 
 
 def due_step(
@@ -85,6 +100,16 @@ _WORDS = {
 }
 
 
+_FIRST_LINE = (
+    "The content of this message was removed at the end of its retention time."
+)
+
+
+def is_placeholder(head: bytes, body: bytes) -> bool:
+    """Whether this is what a redaction leaves: its lines, the fields it keeps."""
+    return body.startswith(_FIRST_LINE.encode()) and _kept_fields(head) == head
+
+
 def placeholder(entry: QueueEntry, message: Message, digest: str) -> Message:
     """What stands in for content that was removed; it tells the true outcome.
 
@@ -92,7 +117,7 @@ def placeholder(entry: QueueEntry, message: Message, digest: str) -> Message:
     included; `digest` is the SHA-256 of the original head, empty line and body.
     """
     lines = [
-        "The content of this message was removed at the end of its retention time.",
+        _FIRST_LINE,
         _OUTCOMES.get(entry.status, "It has not reached an end yet."),
         "",
         *_counts(entry),

@@ -222,6 +222,8 @@ def hold(entry: QueueEntry, reason: str) -> QueueEntry:
 
 def release(entry: QueueEntry, now: float) -> QueueEntry:
     """Let it go on from hold, due now (past its lifetime: one try, then it fails)."""
+    if entry.is_final:
+        return entry
     return retry_now(replace(entry, held=None), now)
 
 
@@ -232,6 +234,8 @@ def retry_now(entry: QueueEntry, now: float) -> QueueEntry:
 
 def cancel(entry: QueueEntry, now: float) -> QueueEntry:
     """Give up on all that still waits, by an operator's wish; nobody is notified."""
+    if entry.is_final:
+        return entry
     cancelled = _each_open(
         replace(entry, held=None),
         lambda standing: replace(standing, state=StandingState.CANCELLED),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from fwd_mta.interfaces import Census, Change, QueueKeeper, Swept
+from fwd_mta.interfaces import Census, Change, Inspected, QueueKeeper, Swept
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.entry import (
     Action,
@@ -169,6 +169,11 @@ class ListKeeper(QueueKeeper):
     async def redact(self, entry_id: str) -> bool:
         """Redact nothing: no verb here asks for it."""
         raise AssertionError(entry_id)
+
+    @override
+    async def inspect(self, after: str = "") -> Inspected:
+        """Inspect nothing: there is no disk."""
+        return Inspected(0, 0)
 
     @override
     async def census(self) -> Census:

@@ -545,6 +545,76 @@ class QueueTests(QueueCase):
         self.assertFalse((self.directory / "other").exists())
 
 
+class RetentionTests(QueueCase):
+    """`fwdmta retention`, `fsck` and `export`."""
+
+    def test_tells_what_is_kept(self) -> None:
+        """Terms, figures, what comes next, and what is kept as evidence."""
+        text = self.done("retention", "status").out
+        self.assertIn("content is kept for 30 d, records for 90 d", text)
+        self.assertIn("finished: 1, of them redacted: 0", text)
+        self.assertIn("next to redact", text)
+        self.done("retention", "hold", an_id(3), "--reason", "a case")
+        (told,) = self.done("retention", "status", "--json").rows
+        self.assertEqual(told["kept"], [{"id": an_id(3), "reason": "a case"}])
+        self.assertIn("is kept", self.run_it("retention", "redact", an_id(3)).err)
+        self.assertIn(
+            "1 message let go", self.done("retention", "release", an_id(3)).out
+        )
+        self.assertIn("is not finished", self.run_it("retention", "hold", an_id(1)).err)
+
+    def test_redacts_on_request(self) -> None:
+        """By id and by recipient; what still waits is named and left alone."""
+        text = self.done("retention", "redact", an_id(3)).out
+        self.assertIn("1 message redacted", text)
+        ran = self.run_it("queue", "cat", an_id(3))
+        self.assertIn("was removed", ran.out)
+        ran = self.run_it("retention", "redact", "--recipient", "them@example.net")
+        self.assertIn(f"{an_id(2)} is not finished", ran.err)
+        self.assertEqual((ran.status, ran.out), (0, "1 message redacted\n"))
+        self.assertIn("say ids, or", self.fails(2, "retention", "redact"))
+
+    def test_verifies(self) -> None:
+        """Every byte is read; a stray copy is a finding and status 1."""
+        ran = self.done("retention", "verify")
+        self.assertIn("read: no findings", ran.out)
+        copy = self.directory / "state" / "copy.eml"
+        copy.write_bytes(HEAD)
+        ran = self.run_it("retention", "verify")
+        self.assertEqual(ran.status, 1)
+        self.assertIn("copy.eml: is not of ours", ran.out)
+        (found,) = self.run_it("retention", "verify", "--json").rows
+        self.assertEqual((found["path"], found["kind"]), ("copy.eml", "unknown"))
+
+    def test_checks_and_repairs(self) -> None:
+        """`fsck` changes nothing, and with --repair files what lies wrongly."""
+        self.assertIn("no findings", self.done("fsck").out)
+        state = self.directory / "state"
+        (where,) = state.glob(f"retained/2*/{an_id(3)}")
+        wrong = state / "queue" / "hold" / an_id(3)
+        where.rename(wrong)
+        for _ in range(2):
+            self.assertEqual(self.run_it("fsck").status, 1)
+        self.assertTrue(wrong.exists())
+        self.assertIn("filed in retained", self.done("fsck", "--repair").out)
+        self.assertTrue(where.exists())
+        self.done("fsck")
+
+    def test_exports(self) -> None:
+        """Each message becomes a plain file, with all that is known of it beside it."""
+        out = self.directory / "out"
+        self.assertIn("2 messages written", self.done("export", str(out)).out)
+        self.assertEqual(
+            (out / f"{an_id(1)}.eml").read_bytes(), HEAD + b"\r\nBody \xff\r\n"
+        )
+        told = json.loads((out / f"{an_id(2)}.json").read_text("utf-8"))
+        self.assertEqual(told["state"], "deferred")
+        self.assertEqual(len(told["timeline"]), 2)
+        self.assertIn("not empty", self.fails(2, "export", str(out)))
+        everything = str(self.directory / "all")
+        self.assertIn("3 messages", self.done("export", "--all", everything).out)
+
+
 class RuleTests(CommandCase):
     """`check`, `schedule` and `bounce-info`."""
 

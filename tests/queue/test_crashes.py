@@ -116,7 +116,7 @@ class World:
         """Where the files of each message lie."""
         found: dict[str, list[str]] = {}
         for path in self.disk.files():
-            if path.endswith(("/format", ".lock")):
+            if path.endswith(("/format", "/terms", ".lock")):
                 continue
             name = path.rpartition("/")[2]
             found.setdefault(name, []).append(path.removeprefix(f"{ROOT}/"))
