@@ -33,7 +33,7 @@ from fwd_mta.rules.identity import entry_id
 from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
 from fwd_mta.rules.stamping import message_id_of, stamp
 from fwd_mta.rules.submission import SubmissionPolicy, refusal, with_help
-from fwd_mta.rules.verdicts import judge
+from fwd_mta.rules.verdicts import Outcome, judge
 
 _INLINE = 64 * 1024  # a larger body is mended on the worker
 _PIECE = 128 * 1024
@@ -142,17 +142,15 @@ class Intake:
             now=now,
             trace_client=self.trace_client,
         )
-        message = replace(message, head=head)
+        message = Message(head, message.body)
         reports = await self.checks.reports(session, envelope, message)
         outcome = judge(reports, self.checks.on_error)
         if outcome.reply is not None:
             return with_help(outcome.reply, self.policy.help_url)
-        message = replace(message, head=join(outcome.fields) + head)
+        message = Message(join(outcome.fields) + head, message.body)
         message = await self._signed(message, now)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
-        entry = _entry(name, now, session, meant, message)
-        origin = replace(entry.origin, checks=outcome.checks)
-        return replace(entry, origin=origin, held=outcome.held), message
+        return _entry(name, now, session, meant, message, outcome), message
 
     async def _queued(
         self, session: Session, entry: QueueEntry, message: Message
@@ -288,7 +286,12 @@ def _meant(
 
 
 def _entry(
-    name: str, now: float, session: Session, envelope: Envelope, message: Message
+    name: str,
+    now: float,
+    session: Session,
+    envelope: Envelope,
+    message: Message,
+    outcome: Outcome,
 ) -> QueueEntry:
     due = max(now, envelope.hold_until or 0)
     return QueueEntry(
@@ -303,7 +306,9 @@ def _entry(
             hello=session.hello or "",
             protocol=session.protocol,
             tls=str(session.tls or ""),
+            checks=outcome.checks,
         ),
+        held=outcome.held,
         message_id=message_id_of(message.head),
     )
 

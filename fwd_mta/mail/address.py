@@ -64,6 +64,8 @@ class Mailbox:
     @property
     def as_ascii(self) -> "Mailbox":
         """The same mailbox with A-labels; only its local part can need SMTPUTF8."""
+        if self.domain.isascii():
+            return self
         return Mailbox(self.local, self.wire_domain)
 
     def __str__(self) -> str:

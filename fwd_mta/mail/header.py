@@ -15,6 +15,7 @@ from fwd_mta.mail.errors import SyntaxFault
 LINE_LENGTH = 78
 
 # white space before the colon is obsolete, but read by others, so by us (4.5.8)
+_USUAL = 200  # octets of an address field that is kept for the next one who asks
 _NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _BARE = re.compile(rb"[\r\n\x00]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
@@ -139,6 +140,15 @@ def addresses(field: Field) -> AddressList:
     Comments, groups and the obsolete forms of 4.4 are read; what two programs could
     read differently is a fault.
     """
+    return _usual(field) if len(field.raw) < _USUAL else _read(field)
+
+
+@lru_cache(maxsize=64)  # who sends much writes the same From each time
+def _usual(field: Field) -> AddressList:
+    return _read(field)
+
+
+def _read(field: Field) -> AddressList:
     reader = _ListReader()
     for token in tokens(field.value):
         if token.kind not in {"space", "comment"}:

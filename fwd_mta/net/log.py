@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import fields
+from typing import get_args
 
 from twisted.logger import Logger, LogLevel
 
@@ -10,22 +11,27 @@ from fwd_mta.events import Event, Trouble
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+\Z")
 _LONGEST = 512
+_FIELDS = {
+    kind: tuple(field.name for field in fields(kind)) for kind in get_args(Event)
+}
 
 
 def line(event: Event) -> str:
     """Write an event as a line; nothing from the wire stands in it unescaped."""
-    words = [type(event).__name__.lower()]
-    words += [
-        f"{field.name}={_value(getattr(event, field.name))}"
-        for field in fields(event)
-        if getattr(event, field.name) not in ("", 0.0)
-    ]
+    kind = type(event)
+    words = [kind.__name__.lower()]
+    for name in _FIELDS[kind]:
+        value = getattr(event, name)
+        if value not in ("", 0.0):
+            words.append(f"{name}={_value(value)}")
     return " ".join(words)
 
 
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
+    if isinstance(value, int):
+        return str(value)
     text = str(value)[:_LONGEST]
     if _PLAIN.match(text):
         return text

@@ -283,6 +283,7 @@ class _Work:
         self._message: Message | None = None
         self._is_gone = False
         self._left = 0
+        self._alone = False
         self._is_recorded = False
         self._put_off: list[tuple[Sequence[Recipient], float]] = []
 
@@ -296,6 +297,7 @@ class _Work:
     async def _deliver_due(self) -> None:
         groups = list(self._groups())
         self._left = len(groups)
+        self._alone = len(groups) == 1
         if len(groups) == 1:
             await self._go(*groups[0])
             return
@@ -322,7 +324,11 @@ class _Work:
             attempt = self._turned_away(turn, recipients)
         else:
             attempt = await self._on_turn(turn, destination, recipients)
-        await self._lock.run(self._finish_in_turn, attempt)
+        if self._alone:
+            self._left -= 1
+            await self._finish(attempt, last=True)
+        else:
+            await self._lock.run(self._finish_in_turn, attempt)
 
     async def _on_turn(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from fwd_mta.mail.route import CannotSay, Exchanger, Found, NoSuchName
@@ -84,6 +85,7 @@ def _named(exchangers: Iterable[Exchanger]) -> Iterable[Exchanger]:
             yield Exchanger(each.preference, name)
 
 
+@lru_cache(maxsize=1024)
 def is_address(text: str) -> bool:
     """Whether the text is a numeric address, of either family."""
     try:

@@ -58,7 +58,7 @@ def settle(
         _settled(standing, results.get(standing.recipient), moment)
         for standing in entry.standings
     )
-    return _owing(entry, _finished(replace(entry, standings=standings), now))
+    return _owing(entry, _with(entry, standings, now))
 
 
 def _settled(
@@ -66,20 +66,27 @@ def _settled(
 ) -> Standing:
     if result is None or not standing.is_open:
         return standing
+    state = _state(result)
     tried = replace(
         standing,
+        state=state,
         attempts=standing.attempts + 1,
         last=result,
         in_doubt_since=None,
         possible_duplicate=standing.possible_duplicate
         or standing.in_doubt_since is not None,
     )
-    if result.diagnosis is None:
-        done = StandingState.RELAYED if result.relayed else StandingState.DELIVERED
-        return replace(tried, state=done)
-    if result.diagnosis.action is Action.REJECT:
-        return replace(tried, state=StandingState.FAILED)
+    if state is not StandingState.OPEN or result.diagnosis is None:
+        return tried
     return _deferred(tried, result, result.diagnosis, moment)
+
+
+def _state(result: DeliveryResult) -> StandingState:
+    """What a result makes of a recipient that waited, its lifetime aside."""
+    if result.diagnosis is None:
+        return StandingState.RELAYED if result.relayed else StandingState.DELIVERED
+    is_refused = result.diagnosis.action is Action.REJECT
+    return StandingState.FAILED if is_refused else StandingState.OPEN
 
 
 def _deferred(
@@ -147,6 +154,14 @@ def _with_notices(
         notice = Notice(notice_id(entry.id, number), kind, tuple(recipients))
         entry = replace(entry, owed=(*entry.owed, notice), notices=number)
     return entry
+
+
+def _with(entry: QueueEntry, standings: tuple[Standing, ...], now: float) -> QueueEntry:
+    """The entry with these standings, finished if none of them waits."""
+    ended = entry.finished_at
+    if ended is None and not any(standing.is_open for standing in standings):
+        ended = now
+    return replace(entry, standings=standings, finished_at=ended)
 
 
 def _finished(entry: QueueEntry, now: float) -> QueueEntry:

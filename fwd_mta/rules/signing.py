@@ -84,8 +84,9 @@ def signing_key(
 
 def keys_for(head: bytes, keys: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
     """The keys whose domain is that of an author in From."""
-    domains = _author_domains(head)
-    return tuple(key for key in keys if key.domain in domains)
+    known = tuple(keys)
+    domains = _author_domains(head) if known else frozenset()
+    return tuple(key for key in known if key.domain in domains)
 
 
 def _author_domains(head: bytes) -> frozenset[str]:

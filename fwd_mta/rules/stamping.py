@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import lru_cache
 from ipaddress import ip_address
 
 from fwd_mta.mail.address import Mailbox
@@ -107,6 +108,7 @@ def _client(session: Session) -> str:
     return f"{hello if _HELLO.fullmatch(hello) else address} ({address})"
 
 
+@lru_cache(maxsize=1024)
 def _literal(client: str) -> str:
     try:
         version = ip_address(client).version

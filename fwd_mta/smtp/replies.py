@@ -10,6 +10,7 @@ from fwd_mta.mail.reply import Reply
 _LINE = 512  # RFC 5321 4.5.3.1.5, the CRLF included
 _LINES = 100
 
+_USUAL = 80
 _READ_LINE = 8 * 1024
 _READ_LINES = 256
 _READ_REPLY = 64 * 1024
@@ -120,7 +121,14 @@ class ReplyReader:
 
     def _reply(self, code: int) -> Reply:
         raw, self._raw, self._octets = self._raw, [], 0
+        if len(raw) == 1 and len(raw[0]) < _USUAL:
+            return _single(code, raw[0])
         return _parsed(code, [_printable(line[4:]) for line in raw])
+
+
+@lru_cache(maxsize=256)  # "250 2.1.5 Ok" and its like are most of what is heard
+def _single(code: int, line: bytes) -> Reply:
+    return _parsed(code, [_printable(line[4:])])
 
 
 def _parsed(code: int, lines: list[str]) -> Reply:
