@@ -265,7 +265,7 @@ class Scan:
     rspamd: str | None = optional(URL)
     spamd: str | None = optional(socket("unix", "tcp"))
     spamd_reject_score: int = key(count(1, 1000), 15)
-    milters: tuple[str, ...] = key(many(socket("inet", "unix")), [], later=True)
+    milters: tuple[str, ...] = key(many(socket("inet", "unix")), [])
     on_error: str = key(choice("defer", "accept"), "defer")
     timeout: float = key(duration(least=1), "30s")
     rules: ScanRules = group(ScanRules)

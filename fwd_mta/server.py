@@ -184,7 +184,10 @@ class Server:
         scanners = settings.scanners_of(
             self.configuration, seams.network, seams.hashing
         )
-        return Checks(scanners, seams.clock, seams.emit, scan.timeout, scan.on_error)
+        milters = settings.milters_of(self.configuration, seams.network)
+        return Checks(
+            scanners, seams.clock, seams.emit, scan.timeout, scan.on_error, milters
+        )
 
     def _make_intake(self) -> Intake:
         seams, configuration = self._seams, self.configuration
@@ -452,6 +455,7 @@ class Server:
         routing = settings.routing_of(fresh, self._seams.read_file)
         keys = settings.signing_keys_of(fresh, self._seams.read_file)
         scanners = settings.scanners_of(fresh, self._seams.network, self._seams.hashing)
+        milters = settings.milters_of(fresh, self._seams.network)
         old, self.configuration = self.configuration, fresh
         try:
             accounts = await self.accounts.read()
@@ -466,6 +470,7 @@ class Server:
         self.intake.keys = keys
         self.agent.keys = keys
         self.checks.scanners = scanners
+        self.checks.milters = milters
 
     def _use(self, fresh: Configuration) -> None:
         self.intake.policy = settings.policy_of(fresh)

@@ -11,6 +11,7 @@ from fwd_mta.inbound.builtin import BuiltIn
 from fwd_mta.inbound.clamd import Clamd
 from fwd_mta.inbound.dialogue import Place
 from fwd_mta.inbound.limits import SendLimits
+from fwd_mta.inbound.milter import Milter
 from fwd_mta.inbound.protocol import SubmissionSettings
 from fwd_mta.inbound.rspamd import Rspamd
 from fwd_mta.inbound.spamd import Spamd
@@ -177,6 +178,17 @@ def signing_keys_of(
                 f"dkim of {one.domain}: {one.private_key}: {error}"
             ) from error
     return tuple(keys)
+
+
+def milters_of(configuration: Configuration, network: Network) -> tuple[Milter, ...]:
+    """The milters, in their order; raises CannotServeError."""
+    try:
+        return tuple(
+            Milter(network, place, configuration.hostname)
+            for place in configuration.scan.milters
+        )
+    except ValueError as error:
+        raise CannotServeError(f"scan.milters: {error}") from error
 
 
 def actions_of(configuration: Configuration) -> Mapping[str, str]:

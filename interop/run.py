@@ -71,6 +71,7 @@ SCENARIOS = {
     "clamd": Scenario(scanning.with_clamd, ("clamav-daemon",)),
     "rspamd": Scenario(scanning.with_rspamd, ("rspamd",)),
     "spamd": Scenario(scanning.with_spamd, ("spamd", "spamassassin")),
+    "opendkim": Scenario(scanning.with_opendkim, ("opendkim",)),
     "demo": Scenario(installing.demo, limit=900),
 }
 

@@ -1,4 +1,4 @@
-"""Scenarios with real scanners: clamd, rspamd, spamd, each clean, bad, killed, back."""
+"""Scenarios with real scanners: clamd, rspamd, spamd, OpenDKIM; killed, and back."""
 
 import os
 import pwd
@@ -7,11 +7,21 @@ import signal
 import smtplib
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import dkim  # type: ignore[import-untyped]
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from interop.kit import (
     Failed,
@@ -22,7 +32,7 @@ from interop.kit import (
     is_listening,
     wait_for,
 )
-from interop.messages import SENDER, plain
+from interop.messages import SENDER, dotted, plain
 from interop.server import Server
 from interop.sink import Sink
 
@@ -210,3 +220,58 @@ def _spamd(folder: Path) -> Daemon:
 _CLAMD = _Kind(_clamd, 'clamd = "tcp:127.0.0.1:{port}"', _EICAR, "554")
 _RSPAMD = _Kind(_rspamd, 'rspamd = "http://127.0.0.1:{port}"', _GTUBE, "550")
 _SPAMD = _Kind(_spamd, 'spamd = "tcp:127.0.0.1:{port}"', _GTUBE, "550")
+
+
+# OpenDKIM
+
+
+def with_opendkim(bench: Workbench) -> None:
+    """OpenDKIM signs as a milter, and holds; killed in mid-scan: 451; back."""
+    folder = bench.folder / "scanner"
+    folder.mkdir()
+    sink = bench.keep(Sink())
+    record = _dkim_key(folder)
+    daemon = bench.keep(_opendkim(folder))
+    tables = {
+        "delivery": f'relayhost = "[127.0.0.1]:{sink.port}"',
+        "scan": f'milters = ["inet:127.0.0.1:{daemon.port}"]',
+    }
+    server = bench.keep(Server(bench, tables))
+    _clean(server, "clean")
+    server.submit(dotted(_READER, "dotted"), _READER)
+    _killed_in_mid_scan(server, daemon)
+    daemon.start()
+    _clean(server, "back")
+    wait_for("the mail arrives", lambda: len(sink.caught) == 3)
+    for caught in sink.caught:
+        signature = caught.field("DKIM-Signature")
+        expect_in("d=sender.example;", signature, "the signature")
+        holds = dkim.verify(caught.content, dnsfunc=lambda *_, **__: record)
+        expect(holds, f"OpenDKIM's signature of {caught.field('Subject')} is broken")
+
+
+def _dkim_key(folder: Path) -> bytes:
+    """Make an RSA key in a file; the record of its public half."""
+    key = generate_private_key(65537, 2048)
+    file = folder / "kit.pem"
+    file.write_bytes(
+        key.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        )
+    )
+    file.chmod(0o600)
+    public = key.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    return b"v=DKIM1; k=rsa; p=" + b64encode(public)
+
+
+def _opendkim(folder: Path) -> Daemon:
+    port = free_port()
+    (folder / "opendkim.conf").write_text(
+        f"Socket inet:{port}@127.0.0.1\nMode s\nDomain sender.example\nSelector kit\n"
+        f"KeyFile {folder}/kit.pem\nCanonicalization relaxed/relaxed\nUserID root\n"
+        "InternalHosts 0.0.0.0/0\nRequireSafeKeys false\nBackground no\n",
+        encoding="utf-8",
+    )
+    return Daemon(folder, port, ["opendkim", "-f", "-x", f"{folder}/opendkim.conf"])

@@ -1,22 +1,25 @@
-"""All scanners at once, under one time limit.
+"""All scanners at once, under one time limit; then each milter in its turn.
 
-Doorway: `Checks.reports`. A scanner that breaks, hangs or lies is a report FAILED;
-nothing it does reaches further.
+Doorways: `Checks.reports`, `Checks.through`. A scanner that breaks, hangs or lies is a
+report FAILED; nothing it does reaches further.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from fwd_mta.events import Emit, Trouble
+from fwd_mta.inbound.milter import Milter
 from fwd_mta.inbound.words import fault
 from fwd_mta.interfaces import Scanner
 from fwd_mta.mail.envelope import Envelope
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Session
+
+Scan = Callable[[], Awaitable[ScanReport]]
 
 
 class Checks:
@@ -32,8 +35,10 @@ class Checks:
         emit: Emit,
         timeout: float = 30.0,
         on_error: str = "defer",
+        milters: Sequence[Milter] = (),
     ) -> None:
         self.scanners = scanners
+        self.milters = milters
         self.timeout = timeout
         self.on_error = on_error
         self._clock = clock
@@ -43,33 +48,55 @@ class Checks:
         self, session: Session, envelope: Envelope, message: Message
     ) -> Sequence[ScanReport]:
         """Ask all at once; gives a report of each, in their order, and never raises."""
-        asked = [
-            Deferred.fromCoroutine(self._ask(one, session, envelope, message))
-            for one in self.scanners
-        ]
-        if not asked:
+        scanners = self.scanners
+        return await self._all(
+            [
+                (one.name, lambda one=one: one.scan(session, envelope, message))  # type: ignore[misc]
+                for one in scanners
+            ]
+        )
+
+    async def through(
+        self,
+        milter: Milter,
+        session: Session,
+        envelope: Envelope,
+        message: Message,
+        entry_id: str,
+    ) -> ScanReport:
+        """Ask one milter, which may change the message; never raises."""
+        [report] = await self._all(
+            [(milter.name, lambda: milter.scan(session, envelope, message, entry_id))]
+        )
+        return report
+
+    async def _all(self, scans: Sequence[tuple[str, Scan]]) -> Sequence[ScanReport]:
+        if not scans:
             return ()
+        asked = [Deferred.fromCoroutine(self._ask(*scan)) for scan in scans]
         timer = self._clock.callLater(self.timeout, _cancel, asked)
         reports = await gatherResults(asked)
         if timer.active():
             timer.cancel()
         for report in reports:
             if report.verdict is Verdict.FAILED:
-                what = f"{report.scanner} could not check a message: {report.note}"
-                self._emit(Trouble("scan", what, "see whether the scanner runs"))
+                self.complain(report)
         return reports
 
-    async def _ask(
-        self, scanner: Scanner, session: Session, envelope: Envelope, message: Message
-    ) -> ScanReport:
+    def complain(self, report: ScanReport) -> None:
+        """Tell the operator of a scanner that could not say."""
+        what = f"{report.scanner} could not check a message: {report.note}"
+        self._emit(Trouble("scan", what, "see whether the scanner runs"))
+
+    async def _ask(self, name: str, scan: Scan) -> ScanReport:
         began = self._clock.seconds()
         try:
-            report = await scanner.scan(session, envelope, message)
+            report = await scan()
         except CancelledError:
             note = f"no answer within {self.timeout:g} seconds"
-            report = ScanReport(scanner.name, Verdict.FAILED, note=note)
+            report = ScanReport(name, Verdict.FAILED, note=note)
         except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
-            report = ScanReport(scanner.name, Verdict.FAILED, note=fault(broken))
+            report = ScanReport(name, Verdict.FAILED, note=fault(broken))
         return replace(report, seconds=self._clock.seconds() - began)
 
 

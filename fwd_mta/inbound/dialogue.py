@@ -73,6 +73,7 @@ class Line(Protocol):
         self._news: Deferred[None] | None = None
         self._room: Deferred[None] | None = None
         self._lost: str | None = None
+        self._left = False
 
     # What Twisted tells us
 
@@ -167,8 +168,19 @@ class Line(Protocol):
         finally:
             self._news = None
 
+    def leave(self, octets: bytes) -> None:
+        """Say a last word and hang up in good order, if the other side reads."""
+        if self._lost is None and self._room is None:
+            self._end("it is closed")
+            self._left = True
+            self.transport.write(octets)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
     def close(self) -> None:
-        """Cut it."""
+        """Cut it, if it is not closed yet."""
+        if self._left:
+            return
         self._end("it is closed")
         if self.transport is not None:
             self.transport.abortConnection()
@@ -178,9 +190,9 @@ class Line(Protocol):
 async def dialogue(network: Network, place: Place) -> AsyncIterator[Line]:
     """Connect; raises NoAnswer. The line is cut at the end."""
     try:
-        line = await network.connect(
-            place.address, place.port, Factory.forProtocol(Line), _CONNECT
-        )
+        factory = Factory.forProtocol(Line)
+        factory.noisy = False
+        line = await network.connect(place.address, place.port, factory, _CONNECT)
     except OSError as error:
         raise NoAnswer(f"cannot connect to {place}: {error}") from error
     except Exception as error:

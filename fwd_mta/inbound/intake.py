@@ -23,11 +23,13 @@ from fwd_mta.interfaces import (
 )
 from fwd_mta.mail.entry import Origin, QueueEntry, Standing
 from fwd_mta.mail.envelope import Body, Envelope
-from fwd_mta.mail.errors import MailError, NoSpace
+from fwd_mta.mail.errors import MailError, NoSpace, SyntaxFault
 from fwd_mta.mail.header import join
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
+from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Service, Session
+from fwd_mta.rules.edits import check_body, edited
 from fwd_mta.rules.encoding import encode_header, fit
 from fwd_mta.rules.identity import entry_id
 from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
@@ -145,12 +147,37 @@ class Intake:
         message = Message(head, message.body)
         reports = await self.checks.reports(session, envelope, message)
         outcome = judge(reports, self.checks.on_error)
+        for milter in self.checks.milters:
+            if outcome.reply is not None:
+                break
+            report = await self.checks.through(milter, session, envelope, message, name)
+            message, report = await self._changed(message, report, content)
+            reports = [*reports, report]
+            outcome = judge(reports, self.checks.on_error)
         if outcome.reply is not None:
             return with_help(outcome.reply, self.policy.help_url)
-        message = Message(join(outcome.fields) + head, message.body)
+        message = Message(join(outcome.fields) + message.head, message.body)
         message = await self._signed(message, now)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         return _entry(name, now, session, meant, message, outcome), message
+
+    async def _changed(
+        self, message: Message, report: ScanReport, content: Content
+    ) -> tuple[Message, ScanReport]:
+        """The message as a milter wants it; what cannot be done is its failure."""
+        try:
+            head = edited(message.head, report.edits)
+            if report.body is None:
+                return replace(message, head=head), report
+            check_body(report.body)
+        except SyntaxFault as fault:
+            note = f"its changes cannot be made: {fault}"
+            report = replace(report, verdict=Verdict.FAILED, note=note)
+            self.checks.complain(report)
+            return message, report
+        content.eight_bit = not report.body.isascii()
+        body = await content.respooled(report.body)
+        return Message(head, body), report
 
     async def _queued(
         self, session: Session, entry: QueueEntry, message: Message
