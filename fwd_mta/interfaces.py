@@ -117,6 +117,14 @@ class Disk(Protocol):
     def sync_directory(self, path: str) -> None:
         """Return when the directory's names are on stable storage."""
 
+    def sync_all(
+        self, wanted: Sequence[DiskFile | str]
+    ) -> dict[DiskFile | str, OSError]:
+        """Sync files, and directories by their paths; gives what failed, and how.
+
+        Side by side where the disk gains by it: many waits become one.
+        """
+
     def names(self, path: str) -> list[str]:
         """Names in a directory, sorted; empty if there is no such directory."""
 

@@ -85,18 +85,13 @@ def run_together(disk: Disk, scripts: Sequence[Script[Any]]) -> list[Outcome]:
 def _sync(disk: Disk, runs: Sequence[_Run]) -> dict[Wanted, OSError]:
     """Sync all that is wanted, files first; gives what failed."""
     wanted = dict.fromkeys(one for run in runs for one in run.wanted)
-    errors: dict[Wanted, OSError] = {}
-    for one in sorted(wanted, key=lambda one: isinstance(one, str)):
-        try:
-            if isinstance(one, str):
-                disk.sync_directory(one)
-            else:
-                one.sync()
-        except FileNotFoundError:
-            continue  # a directory that went when its last name had left it
-        except OSError as error:
-            errors[one] = error
-    return errors
+    errors = disk.sync_all(sorted(wanted, key=lambda one: isinstance(one, str)))
+    return {
+        one: error
+        for one, error in errors.items()
+        # A directory that went when its last name had left it needs no sync.
+        if not isinstance(error, FileNotFoundError)
+    }
 
 
 def _first(errors: dict[Wanted, OSError], wanted: tuple[Wanted, ...]) -> OSError | None:

@@ -6,7 +6,7 @@ dead one's coroutines are collected.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -172,6 +172,13 @@ class LifeDisk(Disk):
     def sync_directory(self, path: str) -> None:
         """Make a directory's names durable."""
         self._live.sync_directory(path)
+
+    @override
+    def sync_all(
+        self, wanted: Sequence[DiskFile | str]
+    ) -> dict[DiskFile | str, OSError]:
+        """Sync one after the other."""
+        return self._live.sync_all(wanted)
 
     @override
     def names(self, path: str) -> list[str]:

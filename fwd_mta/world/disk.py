@@ -8,7 +8,7 @@ apart. A write reaches the durable side by `sync` of its file, a name by
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 
 from typing_extensions import override
@@ -316,6 +316,22 @@ class MemoryDisk(Disk):
         for change in list(self._pending):
             if path in change.directories and change in self._pending:
                 self._make_durable(change)
+
+    @override
+    def sync_all(
+        self, wanted: Sequence[DiskFile | str]
+    ) -> dict[DiskFile | str, OSError]:
+        """Sync one after the other, so that a stop can come between any two."""
+        errors: dict[DiskFile | str, OSError] = {}
+        for one in wanted:
+            try:
+                if isinstance(one, str):
+                    self.sync_directory(one)
+                else:
+                    one.sync()
+            except OSError as error:
+                errors[one] = error
+        return errors
 
     @override
     def names(self, path: str) -> list[str]:

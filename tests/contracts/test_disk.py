@@ -47,6 +47,19 @@ class DiskContract:
         file.sync()
         file.close()
 
+    def test_sync_all(self) -> None:
+        """Many are synced as one; what fails is named, and fails alone."""
+        case: Any = self
+        files = [self.disk.open(self.write(name, b"x")) for name in "abc"]
+        gone = f"{self.root}/gone"
+        case.assertEqual(self.disk.sync_all([]), {})
+        case.assertEqual(self.disk.sync_all([*files, self.root]), {})
+        errors = self.disk.sync_all([files[0], gone, self.root])
+        case.assertEqual(list(errors), [gone])
+        case.assertIsInstance(errors[gone], FileNotFoundError)
+        for file in files:
+            file.close()
+
     def test_room_in_front(self) -> None:
         """A new file can be written at its beginning after its end."""
         case: Any = self
