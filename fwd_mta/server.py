@@ -264,6 +264,7 @@ class Server:
             lambda mailbox: outlook(
                 mailbox, self.scheduler.table, self._seams.resolver, self.agent.settings
             ),
+            self.scheduler.obstacle,
         )
 
     def _make_gauges(self) -> Gauges | None:
@@ -272,6 +273,11 @@ class Server:
             return None
         self.metrics.show(
             Reading("active_messages", "In delivery", lambda: self.scheduler.active),
+            Reading(
+                "sites_resting",
+                "Sites left alone after failures or block lists",
+                lambda: self.scheduler.sites.resting,
+            ),
             *(
                 Reading(
                     "sessions",

@@ -309,6 +309,10 @@ def why_waiting(told: Json, now: float) -> Iterator[str]:
     yield ""
     if told["outlook"]:
         yield from _outlook(told["outlook"])
+        if told["site"]:
+            until = _moment_and_wait(told["site_until"], now)
+            words = f"{told['site']}, until about {until}"
+            yield f"{_REASON_INDENT}{'waits for':<{_FIELD}}{clean(words)}"
     else:
         yield "no server runs, so nothing goes anywhere now"
 

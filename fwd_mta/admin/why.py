@@ -3,15 +3,17 @@
 Doorway: `Why(...).ask(request) -> answer`, a verb for `control.Commands`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 
 from fwd_mta.admin.control import CommandError, Json, row, text_of, unknown
 from fwd_mta.interfaces import QueueKeeper, WallClock
 from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Standing
+from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.outbound.outlook import Outlook
+from fwd_mta.queue.sites import Obstacle
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.retry import RetrySchedule
@@ -22,6 +24,7 @@ _TOLD = 12  # reasons in an answer
 _NAMES = 5  # recipients named beside each reason
 
 Doing = Callable[[str], str]
+Sites = Callable[[Sequence[Recipient]], Awaitable[Obstacle | None]]
 Look = Callable[[Mailbox], Awaitable[Outlook]]
 
 
@@ -41,6 +44,7 @@ class Why:
         retention: Callable[[], RetentionPolicy],
         doing: Doing = _idle,
         look: Look | None = None,
+        sites: Sites | None = None,
     ) -> None:
         self._keeper = keeper
         self._wall = wall
@@ -48,6 +52,7 @@ class Why:
         self._retention = retention
         self._doing = doing
         self._look = look
+        self._sites = sites
 
     async def ask(self, request: Json) -> Json:
         """Explain what `name` names: a queue id, an address, a domain or a host."""
@@ -62,17 +67,24 @@ class Why:
             wanted = [EntryFilter(domain=domain), EntryFilter(host=domain)]
         return await self._waiting(name, mailbox, wanted)
 
-    def _around(self, doing: str = "") -> Circumstances:
-        return Circumstances(
-            self._wall.now(), self._schedule(), self._retention(), doing
-        )
+    async def _around(self, entry: QueueEntry | None = None) -> Circumstances:
+        """What counts now; for an entry, what its own sites do too."""
+        now = self._wall.now()
+        around = Circumstances(now, self._schedule(), self._retention())
+        if entry is None:
+            return around
+        due = [one.recipient for one in entry.open if one.next_attempt_at <= now]
+        found = await self._sites(due) if self._sites and due else None
+        if found is None:
+            return replace(around, doing=self._doing(entry.id))
+        return replace(around, doing=found.words, not_before=now + found.seconds)
 
     async def _message(self, entry_id: str) -> Json:
         wanted = EntryFilter(ids=(entry_id,), finished=True)
         found = await self._keeper.entries(wanted)
         if not found:
             raise unknown(entry_id)
-        around = self._around(self._doing(entry_id))
+        around = await self._around(found[0])
         told = [asdict(one) for one in explain(found[0], around)]
         for one in told:
             one["count"] = len(one["recipients"])
@@ -91,13 +103,18 @@ class Why:
         def about(standing: Standing) -> bool:
             return any(one.concerns(standing) for one in wanted)
 
-        some = clusters(iter(found.values()), about, self._around())
+        around = await self._around()
+        some = clusters(iter(found.values()), about, around)
+        to = [Recipient(mailbox)]
+        site = await self._sites(to) if self._sites else None
         looked = await self._look(mailbox) if self._look else None
         return {
             "name": name,
             "messages": len(found),
             "all": len(found) < LOOKED_AT,
             "reasons": [asdict(one) for one in some[:_TOLD]],
+            "site": site and site.words,
+            "site_until": site and around.now + site.seconds,
             "outlook": looked and asdict(looked),
         }
 

@@ -39,7 +39,7 @@ from fwd_mta.mail.envelope import Recipient, Ret
 from fwd_mta.mail.errors import Corrupt, Interrupted, StoreError
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.route import Destination
-from fwd_mta.queue.sites import Granted, PutOff, Sites, SiteSettings, Turn
+from fwd_mta.queue.sites import Granted, Obstacle, PutOff, Sites, SiteSettings, Turn
 from fwd_mta.rules import dsn, settlement
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.routing import RoutingTable, group
@@ -151,6 +151,15 @@ class Scheduler:
         if self._room() <= 0:
             return f"one of the {self._active_limit} places, which are all taken"
         return ""
+
+    async def obstacle(self, recipients: Sequence[Recipient]) -> Obstacle | None:
+        """What keeps recipients that are due from being tried at this moment."""
+        for destination in group(recipients, self.table):
+            site = await self._agent.site(destination)
+            found = self.sites.obstacle(site) if site else None
+            if found is not None:
+                return found
+        return None
 
     def wake(self) -> None:
         """Look at the queue again: something may be due earlier than thought."""

@@ -64,6 +64,14 @@ class Turn:
 Granted = Turn | PutOff
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps mail from a site now: in words, and for about how many seconds."""
+
+    words: str
+    seconds: float = 0.0
+
+
 @dataclass(slots=True)
 class _Block:
     """A source address that a site does not trust."""
@@ -146,6 +154,32 @@ class Sites:
         if crowd >= max(self._room(), site.window.size) and not last_try:
             return self._slot(site, crowd)
         return self._wait(site, account)
+
+    # Looking, for people
+
+    def obstacle(self, name: str) -> Obstacle | None:
+        """What keeps mail from a site at this moment; None: nothing of its own."""
+        site = self._sites.get(name)
+        if site is None:
+            return None
+        now = self._clock.seconds()
+        if site.rests:
+            what = "is probed by one message" if site.is_probed else "rests"
+            words = f"its site {name}, which {what} after failures"
+            return Obstacle(words, max(0.0, site.until - now))
+        if site.blocks and self._all_blocked(site):
+            until = min(site.blocks[source].until for source in self._sources)
+            words = f"its site {name}, which rests because it refuses our address"
+            return Obstacle(words, max(0.0, until - now))
+        if not site.has_room:
+            places = f"all {site.busy} places there are taken"
+            return Obstacle(f"a turn at its site {name}: {places}")
+        return None
+
+    @property
+    def resting(self) -> int:
+        """How many sites are left alone, by all or by some of our addresses."""
+        return sum(bool(one.rests or one.blocks) for one in self._sites.values())
 
     @property
     def _has_capacity(self) -> bool:

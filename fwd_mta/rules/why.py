@@ -46,12 +46,17 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What an explanation needs besides the entry; `doing` is what runs right now."""
+    """What an explanation needs besides the entry.
+
+    `doing` is what runs, or what it waits for besides its time; `not_before` is when
+    that is over, about.
+    """
 
     now: float
     schedule: RetrySchedule
     retention: RetentionPolicy
     doing: str = ""
+    not_before: float = 0.0
 
 
 def explain(entry: QueueEntry, around: Circumstances) -> tuple[Explanation, ...]:
@@ -107,9 +112,10 @@ def _waiting(entry: QueueEntry, standing: Standing, around: Circumstances) -> _T
             "command": f"fwdmta queue release {entry.id}",
         }
     told = _tried(entry, standing, around) or _untried(entry, standing, around)
+    at = max(standing.next_attempt_at, around.now)
     if around.doing and standing.next_attempt_at <= around.now:
         told |= {"waits_for": around.doing}
-    at = max(standing.next_attempt_at, around.now)
+        at = max(at, around.not_before)
     return {"next_at": at, "until": until} | told
 
 

@@ -8,6 +8,7 @@ from typing_extensions import override
 from fwd_mta.admin import show
 from fwd_mta.admin.why import LOOKED_AT
 from fwd_mta.mail.entry import EntryFilter
+from fwd_mta.world.hosts import HOSTS
 from tests.kit import World
 
 Json = dict[str, Any]
@@ -109,6 +110,34 @@ class WhyTests(SynchronousTestCase):
         self.assertIn("1 message waits", text)
         self.assertIn("mailbox", text)
         self.assertIn("0 messages wait", self.screen("other.example.net"))
+
+    def test_a_site_that_refuses_our_address(self) -> None:
+        """What waits for a site that rests, is told so, with the end of the rest."""
+        self.world.host.behaviour = HOSTS["blocks"]
+        self.world.submit("bob@example.net")
+        self.world.pass_time(5)
+        self.world.submit("carl@example.net")
+        self.world.pass_time(5)
+        rows = self.world.done(self.world.server.commands.obey({"verb": "list"}))
+        second = rows["items"][1]["id"]
+        (reason,) = self.ask(second)["reasons"]
+        self.assertIn("while they refuse our address", reason["setting"])
+        retry = {"verb": "change", "change": "retry", "ids": [second]}
+        self.world.done(self.world.server.commands.obey(retry))
+        self.world.pass_time(5)
+        (reason,) = self.ask(second)["reasons"]
+        self.assertIn("which rests because it refuses our address", reason["waits_for"])
+        ahead = reason["next_at"] - self.world.wall.now()
+        self.assertTrue(2000 < ahead < 3700, ahead)
+        self.assertIn("refuses our address, until about", self.screen("example.net"))
+
+    def test_an_attempt_that_runs(self) -> None:
+        """What is in delivery at this moment waits for the end of that."""
+        self.world.host.behaviour = HOSTS["mute"]
+        self.world.submit("bob@example.net")
+        self.world.pass_time(5)
+        (reason,) = self.ask(self.waiting())["reasons"]
+        self.assertIn("attempt that runs now", reason["waits_for"])
 
     def test_an_address_that_nobody_writes_to(self) -> None:
         """Without any mail one learns where it would go, and nothing is sent."""
