@@ -35,6 +35,7 @@ from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.limits import LimitsFile, Usage, limits_of
 from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal, scram_challengers
+from fwd_mta.inbound.watching import AccountsWatch
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
 from fwd_mta.mail.session import Service
 from fwd_mta.net.metrics import Metrics, Reading
@@ -111,6 +112,7 @@ class Server:
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
+        self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
         self.limits = LimitsFile(
             f"{configuration.state_dir}/state/limits.json",
@@ -379,6 +381,7 @@ class Server:
         self._control_port = await self._open_control()
         self.scheduler.start()
         self.keeper.start()
+        self._watch.start()
         if self._gauges is not None:
             self._gauges.start()
         for service, number in self.port_numbers().items():
@@ -415,6 +418,7 @@ class Server:
         for factory in self.factories:
             factory.cut()
         await self.agent.stop()
+        await self._watch.stop()
         await self.keeper.stop()
         await self.limits.stop()
         if self._gauges is not None:

@@ -16,12 +16,14 @@ from typing_extensions import override
 
 from fwd_mta.admin import (
     account_verbs,
+    client_config,
     limit_verbs,
     queue_verbs,
     retention_verbs,
     rule_verbs,
 )
 from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
+from fwd_mta.admin.client_config import FORMATS
 from fwd_mta.admin.command import (
     DONE,
     MISUSED,
@@ -266,6 +268,11 @@ def _add_timeline(verbs: _Verbs) -> None:
     )
     parser.add_argument("login", metavar="LOGIN")
     _add_json(parser)
+    parser = _verb(
+        verbs, "client-config", client_config.client_config, "say how a client is set"
+    )
+    parser.add_argument("login", metavar="LOGIN")
+    parser.add_argument("--format", choices=sorted(FORMATS), default="thunderbird")
 
 
 def _add_retention(verbs: _Verbs) -> None:

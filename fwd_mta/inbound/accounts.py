@@ -129,6 +129,7 @@ class FileAccounts(Accounts):
         self._remembered: dict[str, bytes] = {}
         self._hashes = 1
         self._offers_scram = False
+        self._seen = b""
         self.salt_secret = entropy.octets(32)
 
     async def read(self) -> AccountTable:
@@ -136,7 +137,9 @@ class FileAccounts(Accounts):
 
         def job() -> AccountTable:
             try:
-                return parse_accounts(self._read())
+                content = self._read()
+                _ = self._has_seen(content)
+                return parse_accounts(content)
             except OSError as broken:
                 raise AccountsFault((f"cannot be read: {broken}",)) from broken
 
@@ -153,6 +156,33 @@ class FileAccounts(Accounts):
         }
         self._hashes = max((len(one.passwords) for one in table.values()), default=1)
         self._offers_scram = all(one.has_scram for one in table.values())
+
+    async def refresh(self) -> bool:
+        """Use the file if it has changed since it was looked at; whether it had.
+
+        Raises AccountsFault once for a change that cannot be used.
+        """
+
+        def job() -> AccountTable | None:
+            try:
+                content = self._read()
+            except OSError as broken:
+                content = str(broken).encode()
+                if self._has_seen(content):
+                    return None
+                raise AccountsFault((f"cannot be read: {broken}",)) from broken
+            return None if self._has_seen(content) else parse_accounts(content)
+
+        table = await self._worker.run(job)
+        if table is None:
+            return False
+        self.use(table)
+        return True
+
+    def _has_seen(self, content: bytes) -> bool:
+        digest = blake2b(content, digest_size=16).digest()
+        seen, self._seen = self._seen == digest, digest
+        return seen
 
     async def load(self) -> None:
         """Read the file and use it; raises AccountsFault, and then changes nothing."""
