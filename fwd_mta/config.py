@@ -219,7 +219,7 @@ class Outgoing:
     inet_protocols: str = key(choice("all", "ipv4", "ipv6"), "all")
     source_addresses: tuple[str, ...] = key(many(IP), [])
     tls_security_level: TlsLevel = key(choice(TlsLevel), "may")
-    tls_policy: tuple[TlsPolicy, ...] = groups(TlsPolicy, later=True)
+    tls_policy: tuple[TlsPolicy, ...] = groups(TlsPolicy)
     allow_private_destinations: bool = key(YES_NO, False)
     destination_concurrency_limit: int = key(count(1), 20)
     timeouts: DeliveryTimeouts = group(DeliveryTimeouts)
@@ -231,7 +231,7 @@ class Dns:
     """`[dns]`: whom we ask, and what we believe."""
 
     nameservers: tuple[tuple[str, int], ...] = key(many(NAME_SERVER), [])
-    trust_ad: bool = key(YES_NO, False, later=True)
+    trust_ad: bool = key(YES_NO, False)
 
 
 ACTION = choice("reject", "tag", "note", "off")

@@ -193,6 +193,13 @@ class Resolver(Protocol):
         """TXT records, the strings of each joined."""
 
 
+class PolicyHost(Protocol):
+    """Where domains publish their MTA-STS policies (RFC 8461 3.3)."""
+
+    def fetch(self, domain: str) -> Awaitable[str]:
+        """The text of a domain's policy, over verified HTTPS; raises FetchError."""
+
+
 # Who may send, what it carries
 
 

@@ -38,6 +38,7 @@ from fwd_mta.inbound.sasl import portal, scram_challengers
 from fwd_mta.inbound.watching import AccountsWatch
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
 from fwd_mta.mail.session import Service
+from fwd_mta.net.https import HttpsPolicyHost
 from fwd_mta.net.metrics import Metrics, Reading
 from fwd_mta.net.proxy import ProxyFactory
 from fwd_mta.net.tls import (
@@ -221,6 +222,13 @@ class Server:
             trust,
             settings.agent_of(self.configuration),
             settings.signing_keys_of(self.configuration, seams.read_file),
+            HttpsPolicyHost(
+                seams.network,
+                seams.resolver,
+                seams.clock,
+                trust,
+                allow_private=self.configuration.delivery.allow_private_destinations,
+            ),
         )
 
     def _make_scheduler(self) -> Scheduler:

@@ -239,7 +239,11 @@ def routing_of(
         parse_key(name): parse_transport(value, port=port, tls=tls)
         for name, value in delivery.transport
     }
-    return RoutingTable(_relayhost(configuration, read_file), transports, port, tls)
+    policies = {
+        parse_key(one.domain): one.tls_security_level for one in delivery.tls_policy
+    }
+    relayhost = _relayhost(configuration, read_file)
+    return RoutingTable(relayhost, transports, port, tls, policies)
 
 
 def _relayhost(

@@ -49,6 +49,10 @@ class LookUpFailed(MailError):
     reply = Reply(454, "7.0", "Temporary authentication failure, try again later")
 
 
+class FetchError(MailError):
+    """A policy could not be fetched from its host; `str()` says why."""
+
+
 class Interrupted(MailError):
     """The connection or the process went away in between."""
 

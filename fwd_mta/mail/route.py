@@ -74,10 +74,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """A DNS answer: some records, none when the name exists without any (NODATA)."""
+    """A DNS answer: some records, none when the name exists without any (NODATA).
+
+    `secure`: a validating resolver that we trust says so, for the whole chain of
+    aliases; `name` is what stands at its end, None where there was no alias.
+    """
 
     records: tuple[T, ...]
     secure: bool = False
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

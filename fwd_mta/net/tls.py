@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    load_pem_private_key,
+)
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509Store
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -23,9 +26,12 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from typing_extensions import override
 from zope.interface import implementer
 
 from fwd_mta.mail.session import TlsFacts
+from fwd_mta.rules import dane
+from fwd_mta.rules.dane import Tlsa
 
 # TLS 1.2 keeps forward secrecy and authenticated ciphers only; 1.3 has nothing else.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -137,6 +143,44 @@ class ClientTls:
         return None
 
 
+class DaneTls(ClientTls):
+    """TLS towards a host that its TLSA records prove, whoever signed (RFC 7672).
+
+    `names` count for usage 2; the first is sent as SNI. `now` is the wall time.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        context: SSL.Context,
+        records: Sequence[Tlsa],
+        now: float,
+    ) -> None:
+        super().__init__(names[0], context)
+        self._names = names
+        self._records = records
+        self._now = now
+
+    @override
+    def fault(self, transport: ITransport) -> str | None:
+        """Why the peer's chain is not what the records ask for, or None."""
+        connection: SSL.Connection = transport.getHandle()  # type: ignore[attr-defined]
+        chain = [
+            one.to_cryptography().public_bytes(Encoding.DER)
+            for one in connection.get_peer_cert_chain() or ()
+        ]
+        named = any(_is_for(connection, name) for name in self._names)
+        return dane.proved(self._records, chain, self._now, is_named=named)
+
+
+def _is_for(connection: SSL.Connection, name: str) -> bool:
+    try:
+        verify_hostname(connection, name)
+    except (VerificationError, CertificateError):
+        return False
+    return True
+
+
 class ClientTlsContext:
     """What all outbound TLS shares, made once: trust roots, versions, ciphers."""
 
@@ -155,6 +199,12 @@ class ClientTlsContext:
     def towards(self, name: str) -> ClientTls:
         """A creator for one connection to a host of that name (or address)."""
         return ClientTls(name, self._context)
+
+    def proved_by(
+        self, records: Sequence[Tlsa], names: Sequence[str], now: float
+    ) -> DaneTls:
+        """A creator for one connection to a host that has TLSA records."""
+        return DaneTls(names, self._context, records, now)
 
 
 def _is_address(name: str) -> bool:

@@ -19,12 +19,13 @@ from fwd_mta.interfaces import (
     DeliveryAgent,
     Entropy,
     Network,
+    PolicyHost,
     Resolver,
     WallClock,
 )
 from fwd_mta.mail.entry import Action, Attempt, DeliveryResult, Diagnosis, Stage
 from fwd_mta.mail.envelope import Body, Notify, Recipient
-from fwd_mta.mail.errors import Interrupted
+from fwd_mta.mail.errors import FetchError, Interrupted, SyntaxFault
 from fwd_mta.mail.header import fields
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
@@ -33,13 +34,15 @@ from fwd_mta.mail.route import (
     Destination,
     Found,
     Host,
+    NoSuchName,
     TlsLevel,
     TlsMode,
     Via,
 )
-from fwd_mta.net.tls import ClientTlsContext
+from fwd_mta.net.tls import ClientTls, ClientTlsContext
 from fwd_mta.outbound.connection import Connection, Timeouts, Trouble
 from fwd_mta.outbound.opening import NotOpened, Opening, Terms
+from fwd_mta.outbound.policies import Policies
 from fwd_mta.outbound.pool import Line, Pool, PoolSettings
 from fwd_mta.outbound.transaction import (
     RECIPIENT_LIMIT,
@@ -50,7 +53,7 @@ from fwd_mta.outbound.transaction import (
 )
 from fwd_mta.rules import exchangers, security
 from fwd_mta.rules.classification import RuleTable
-from fwd_mta.rules.security import Course
+from fwd_mta.rules.security import Course, Demand
 from fwd_mta.rules.seven_bit import in_seven_bits, is_ours
 from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
 
@@ -88,6 +91,15 @@ class AgentSettings:
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 
+class NoPolicyHost(PolicyHost):
+    """For an agent that fetches no policies."""
+
+    @override
+    async def fetch(self, domain: str) -> str:
+        """Nothing is fetched."""
+        raise FetchError(f"no policy of {domain} is fetched")
+
+
 class Agent(DeliveryAgent):
     """The delivery agent for all destinations."""
 
@@ -102,6 +114,7 @@ class Agent(DeliveryAgent):
         trust: ClientTlsContext,
         settings: AgentSettings,
         keys: Sequence[SigningKey] = (),
+        policy_host: PolicyHost | None = None,
     ) -> None:
         self.network = network
         self.resolver = resolver
@@ -112,6 +125,7 @@ class Agent(DeliveryAgent):
         self.trust = trust
         self.settings = settings
         self.keys = keys
+        self.policies = Policies(resolver, policy_host or NoPolicyHost(), wall)
         self.pool = Pool(clock, settings.pool)
         self._sites: dict[Destination, tuple[float, str]] = {}
         named = {settings.hostname, *settings.own_names}
@@ -223,7 +237,8 @@ class _Trip:
         self._source: str | None = None
         self._lack_8bit: set[Recipient] = set()
         self._only: set[Recipient] = set()
-        self._in_clear_last: list[Host] = []
+        self._in_clear_last: list[tuple[Host, Demand]] = []
+        self._demand = Demand(self._destination.tls)
         self.trail: list[str] = []
 
     # The whole
@@ -277,7 +292,8 @@ class _Trip:
                 await self._visit_named(self._destination.next_hop, _MOST_ADDRESSES)
             case Via.MX:
                 await self._visit_exchangers()
-        for host in self._in_clear_last:
+        for host, demand in self._in_clear_last:
+            self._demand = demand
             await self._visit(host, in_clear=True)
 
     def note(self, words: str) -> None:
@@ -340,21 +356,70 @@ class _Trip:
             self._no_host(domain, found.kind, found.detail)
             return
         share = exchangers.share(len(found))
+        raised = self._may_be_raised()
+        policy = await agent.policies.of(domain) if raised else None
         for exchanger in found:
             if not self._open() or self._budget <= 0:
                 return
-            await self._visit_named(exchanger.name, share)
+            demand = security.by_policy(self._destination.tls, policy, exchanger.name)
+            if isinstance(demand, str):
+                self._mistrust(exchanger.name, demand)
+                agent.policies.doubt(domain)
+                continue
+            self._demand = demand
+            await self._visit_named(exchanger.name, share, by_dane=raised)
+            if self._demand.why == "MTA-STS" and self._open():
+                agent.policies.doubt(domain)
 
-    async def _visit_named(self, name: str, share: int) -> None:
+    def _may_be_raised(self) -> bool:
+        """Whether DNS and the domain's own policy can ask for more than we do."""
+        if self._destination.trusted:
+            return False
+        try:
+            head = fields(self._letter.message.head)
+        except SyntaxFault:
+            head = ()
+        return security.may_be_raised(
+            self._destination.tls, head, required=self._letter.requires_tls
+        )
+
+    def _mistrust(self, name: str, why: str) -> None:
+        """Pass a host by: what it would have to prove it cannot, or cannot now."""
+        self.note(f"{name}: {why}")
+        trouble = Trouble("tls-failed", f"{name}: {why}")
+        self._hope(self._open(), Heard(Stage.STARTTLS, None, trouble))
+
+    async def _ask_records(self, name: str, addresses: Found[str] | NoSuchName) -> bool:
+        """Let TLSA records decide what a host must prove; whether it may be used.
+
+        Asked at the end of the chain of aliases first, then at the name itself.
+        """
+        if not isinstance(addresses, Found) or not addresses.secure:
+            return True
+        for base in dict.fromkeys([addresses.name or name, name]):
+            answer = await self._agent.resolver.tlsa(base, self._destination.port)
+            names = tuple(dict.fromkeys([base, name, self._destination.next_hop]))
+            found = security.by_records(self._demand.level, answer, names)
+            if isinstance(found, str):
+                self._mistrust(name, found)
+                return False
+            if found is not None:
+                self._demand = found
+                break
+        return True
+
+    async def _visit_named(
+        self, name: str, share: int, *, by_dane: bool = False
+    ) -> None:
         """Visit the addresses of a host name, or the address that it is."""
-        hosts = await self._hosts(name)
+        hosts = await self._hosts(name, by_dane=by_dane)
         for host in hosts[: min(share, self._budget)]:
             if not self._open():
                 return
             self._budget -= 1
             await self._visit(host)
 
-    async def _hosts(self, name: str) -> list[Host]:
+    async def _hosts(self, name: str, *, by_dane: bool) -> list[Host]:
         port = self._destination.port
         if name.startswith(_UNIX):
             return [Host(name, name, port)]
@@ -366,6 +431,8 @@ class _Trip:
                 self._no_host(name, "dns-failure", f"{name}: {answer.reason}")
                 return []
             found = answer.records if isinstance(answer, Found) else ()
+            if by_dane and not await self._ask_records(name, answer):
+                return []
         usable = self._usable(found)
         if not usable:
             self._no_host(name, "no-usable-exchanger", _why_none(name, found))
@@ -415,11 +482,12 @@ class _Trip:
         return Line(
             host,
             self._agent.source(host.address, self._delivery.shunned),
-            destination.tls,
+            self._demand.level,
             destination.tls_mode,
             in_clear,
             self._letter.lmtp,
             destination.login,
+            self._demand,
         )
 
     async def _open_session(
@@ -433,7 +501,12 @@ class _Trip:
             line.login,
             self._destination.password,
         )
-        creator = self._agent.trust.towards(host.name)
+        trust, demand = self._agent.trust, line.demand
+        if demand.records:
+            now = self._agent.wall.now()
+            creator: ClientTls = trust.proved_by(demand.records, demand.names, now)
+        else:
+            creator = trust.towards(host.name)
         await Opening(connection, terms, creator).run()
 
     def _not_opened(self, host: Host, why: NotOpened, *, in_clear: bool) -> bool:
@@ -449,16 +522,16 @@ class _Trip:
             return True
         if why.stage is Stage.STARTTLS and why.reply is not None:
             permanent = why.reply.is_permanent
-            course = security.refused(self._destination.tls, permanent=permanent)
+            course = security.refused(self._demand.level, permanent=permanent)
             if course is Course.IN_CLEAR:
-                self._in_clear_last.append(host)
+                self._in_clear_last.append((host, self._demand))
         self._hope(self._here, Heard(why.stage, why.reply, why.trouble), host)
         self._here = []
         return in_clear
 
     def _may_come_in_clear(self) -> bool:
         starttls = self._destination.tls_mode is TlsMode.STARTTLS
-        return starttls and security.failed(self._destination.tls) is Course.IN_CLEAR
+        return starttls and security.failed(self._demand.level) is Course.IN_CLEAR
 
     async def _transactions(
         self, connection: Connection, host: Host, *, reused: bool
@@ -488,7 +561,8 @@ class _Trip:
                 heard = Heard(Stage.MAIL, None, lack)
                 if lack.kind == "8bit":
                     self._lack_8bit.add(each)
-                self._hope([each], heard, host, _tls(connection))
+                tls = _tls(connection, self._demand.why)
+                self._hope([each], heard, host, tls)
         if len(able) < len(self._here):
             self.note(f"{host}: lacks what {len(self._here) - len(able)} need")
         self._here = able
@@ -497,7 +571,7 @@ class _Trip:
     def _take_in(
         self, transaction: Transaction, connection: Connection, host: Host
     ) -> None:
-        tls = _tls(connection)
+        tls = _tls(connection, self._demand.why)
         dsn = connection.offered.offers("DSN")
         for each, heard in transaction.heard.items():
             if _may_differ_elsewhere(heard):
@@ -595,11 +669,11 @@ def _said(heard: Heard) -> str:
     return f"{heard.stage.value}: {detail}{doubt}"
 
 
-def _tls(connection: Connection) -> str | None:
+def _tls(connection: Connection, why: str) -> str | None:
     if connection.tls is None:
         return None
     proved = "verified" if connection.tls.verified else "not verified"
-    return f"{connection.tls}, {proved}"
+    return f"{connection.tls}, {proved}{f' ({why})' if why else ''}"
 
 
 def _why_none(name: str, found: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from fwd_mta.mail.errors import Interrupted
 from fwd_mta.mail.route import Host, TlsLevel, TlsMode
 from fwd_mta.outbound.connection import Connection
+from fwd_mta.rules.security import Demand
 
 _LEAVE = 1.0
 
@@ -26,7 +27,7 @@ class PoolSettings:
 class Line:
     """What makes two connections alike enough for one to serve for the other.
 
-    `in_clear`: TLS was tried with that host and failed.
+    `in_clear`: TLS was tried with that host and failed; `demand`: what it has proved.
     """
 
     host: Host
@@ -36,6 +37,7 @@ class Line:
     in_clear: bool = False
     lmtp: bool = False
     login: str | None = None
+    demand: Demand = field(default_factory=Demand)
 
 
 @dataclass(slots=True)

@@ -142,7 +142,13 @@ class DnsResolver(Resolver):
     def _found(self, answer: dns.resolver.Answer, kind: RdataType) -> Found[Any]:
         records = tuple(_READ[kind](each) for each in answer.rrset or ())
         authentic = bool(answer.response.flags & dns.flags.AD)
-        return Found(records[:_MOST_RECORDS], self._trust_ad and authentic)
+        end = answer.canonical_name.to_text(omit_final_dot=True).lower()
+        asked = answer.qname.to_text(omit_final_dot=True).lower()
+        return Found(
+            records[:_MOST_RECORDS],
+            self._trust_ad and authentic,
+            None if end == asked else end,
+        )
 
 
 def _asker(
@@ -183,7 +189,7 @@ def _both(host: str, v4: Answer[str], v6: Answer[str]) -> Answer[str]:
     found = [each for each in (v4, v6) if isinstance(each, Found)]
     records = tuple(address for each in found for address in each.records)
     if records:
-        return Found(records, all(each.secure for each in found))
+        return Found(records, all(each.secure for each in found), found[0].name)
     for each in (v4, v6):
         if isinstance(each, CannotSay):
             return each

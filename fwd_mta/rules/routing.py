@@ -31,6 +31,12 @@ class RoutingTable:
     transports: Mapping[str, Destination] = field(default_factory=dict)
     port: int = 25
     tls: TlsLevel = TlsLevel.MAY
+    tls_policies: Mapping[str, TlsLevel] = field(default_factory=dict)
+
+    def level(self, domain: str) -> TlsLevel | None:
+        """What `[[delivery.tls_policy]]` says about a domain, the most specific one."""
+        found = (self.tls_policies.get(key) for key in _keys(domain))
+        return next((one for one in found if one is not None), None)
 
 
 def parse_key(text: str) -> str:
@@ -106,8 +112,19 @@ def _port(text: str, digits: str) -> int:
 
 
 def route(mailbox: Mailbox, table: RoutingTable) -> Destination:
-    """Find a mailbox's next hop: most specific key, relayhost, then what DNS says."""
+    """Find a mailbox's next hop: most specific key, relayhost, then what DNS says.
+
+    Its TLS level is the domain's, where one is written down; a relayhost has its own.
+    """
     domain = mailbox.key[1].removesuffix(".")
+    found = _route(domain, table)
+    level = table.level(domain) if table.tls_policies else None
+    if level is None or found is table.relayhost or not found.port:
+        return found
+    return replace(found, tls=level)
+
+
+def _route(domain: str, table: RoutingTable) -> Destination:
     for key in _keys(domain):
         found = table.transports.get(key)
         if found is not None:

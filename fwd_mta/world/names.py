@@ -73,6 +73,7 @@ class TableResolver(Resolver):
     ) -> Answer[T]:
         name = name.lower().removesuffix(".")
         self.asked.append((kind, name))
+        asked = name
         for _ in range(_CHAIN):
             if name in self._failing:
                 return CannotSay(name, "the server answered SERVFAIL")
@@ -83,7 +84,8 @@ class TableResolver(Resolver):
             return CannotSay(name, "the chain of aliases is too long")
         if not self._exists(name):
             return NoSuchName(name)
-        return Found(tuple(records.get(name, ())), secure=self._secure)
+        found = tuple(records.get(name, ()))
+        return Found(found, self._secure, None if name == asked else name)
 
     def _exists(self, name: str) -> bool:
         maps = (self._exchangers, self._addresses, self._texts, self._tlsa)

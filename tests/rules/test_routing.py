@@ -190,3 +190,20 @@ class GroupTests(SynchronousTestCase):
     def test_nobody(self) -> None:
         """No recipients, no groups."""
         self.assertEqual(group([], RoutingTable()), {})
+
+
+class TlsPolicyTests(SynchronousTestCase):
+    """`[[delivery.tls_policy]]`: a TLS level for one domain."""
+
+    def test_the_most_specific_one(self) -> None:
+        """By domain, then by what is above it; a relayhost keeps its own level."""
+        policies = {"example.com": TlsLevel.SECURE, ".example.net": TlsLevel.NONE}
+        table = RoutingTable(tls_policies=policies)
+        levels = [
+            route(Mailbox("a", domain), table).tls
+            for domain in ("Example.com", "sub.example.net", "example.net")
+        ]
+        self.assertEqual(levels, [TlsLevel.SECURE, TlsLevel.NONE, TlsLevel.MAY])
+        relay = parse_transport("[relay.example]", tls=TlsLevel.ENCRYPT)
+        table = RoutingTable(relayhost=relay, tls_policies=policies)
+        self.assertIs(route(Mailbox("a", "example.com"), table), relay)
