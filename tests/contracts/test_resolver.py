@@ -89,9 +89,10 @@ class Contract:
             self.assertEqual(await self.resolver().addresses("example.com"), Found(()))
 
         async def test_alias(self) -> None:
-            """An alias is followed to what it stands for."""
+            """An alias is followed to what it stands for, which is named."""
             answer = await self.resolver().addresses("alias.example")
-            self.assertEqual(answer, Found(("192.0.2.1", "2001:db8::1")))
+            found = Found(("192.0.2.1", "2001:db8::1"), name="mx1.example.com")
+            self.assertEqual(answer, found)
 
         async def test_dangling_alias(self) -> None:
             """An alias of a name that does not exist does not exist."""
