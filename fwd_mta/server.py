@@ -50,6 +50,7 @@ from fwd_mta.net.tls import (
 )
 from fwd_mta.outbound.agent import Agent
 from fwd_mta.outbound.outlook import outlook
+from fwd_mta.outbound.policy_file import PolicyFile
 from fwd_mta.queue.keeper import Keeper
 from fwd_mta.queue.scheduler import Machine, Scheduler
 from fwd_mta.rules.classification import RuleTable
@@ -121,6 +122,12 @@ class Server:
             seams.storage,
             seams.clock,
             seams.wall,
+            seams.emit,
+        )
+        self._policy_file = PolicyFile(
+            f"{configuration.state_dir}/state/mta-sts.json",
+            seams.disk,
+            seams.storage,
             seams.emit,
         )
         self.factories = [self._make_factory(one) for one in configuration.listeners]
@@ -385,6 +392,7 @@ class Server:
             raise CannotServeError(*_account_lines(self.configuration, fault)) from None
         await self.store.start(self._seams.wall.now())
         await self.limits.start(self._seams.entropy.octets)
+        await self._policy_file.start(self.agent.policies)
         self.accounts.salt_secret = self.limits.secret
         self._control_port = await self._open_control()
         self.scheduler.start()

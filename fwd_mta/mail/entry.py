@@ -91,7 +91,8 @@ class DeliveryResult:
     `reply` is the peer's last word about it, None when none was heard; `in_doubt`:
     the final dot went out and no reply came (P2); `tls` describes the connection.
     `relayed`: the next hop offers no DSN and SUCCESS was asked for (RFC 3461 5.2.2).
-    `source` is the address we went out from, where one was chosen; it is not kept.
+    `source` is the address we went out from, where one was chosen; `at_home`: it is in
+    a mail store of ours, the end of the way. Both are not kept.
     """
 
     recipient: Recipient
@@ -103,6 +104,7 @@ class DeliveryResult:
     in_doubt: bool = False
     relayed: bool = False
     source: str | None = None
+    at_home: bool = False
 
     @property
     def delivered(self) -> bool:

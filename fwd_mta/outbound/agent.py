@@ -614,6 +614,7 @@ class _Trip:
             heard.in_doubt,
             relayed=diagnosis is None and asked and not dsn and not self._letter.lmtp,
             source=self._source if host else None,
+            at_home=diagnosis is None and self._letter.lmtp and not dsn,
         )
 
     def _diagnosis(self, heard: Heard) -> Diagnosis | None:

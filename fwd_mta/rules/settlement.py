@@ -140,6 +140,8 @@ def _owing(before: QueueEntry, after: QueueEntry) -> QueueEntry:
 
 def _news(old: Standing, new: Standing) -> NoticeKind | None:
     if old.state is not new.state:
+        if new.last is not None and new.last.at_home:
+            return NoticeKind.DELIVERED
         return _TOLD.get(new.state)
     if new.warned and not old.warned:
         return NoticeKind.DELAYED

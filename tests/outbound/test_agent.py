@@ -355,6 +355,7 @@ class DeliveryTests(AgentCase):
         one, two = attempt.results
         self.assertTrue(one.delivered)
         self.assertFalse(one.relayed, "a mail store is the end of the way")
+        self.assertTrue(one.at_home)
         self.assertIs(two.stage, Stage.DOT)
         self.assertFalse(two.delivered)
 

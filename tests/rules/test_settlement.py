@@ -163,6 +163,14 @@ class SettleTests(SynchronousTestCase):
         self.assertTrue(again.standings[0].possible_duplicate)
         self.assertIsNone(again.standings[0].in_doubt_since)
 
+    def test_success_at_our_final_delivery_is_told(self) -> None:
+        """In a mail store of ours: `delivered` to who asked, nothing to who did not."""
+        asking = replace(recipient(), notify=(Notify.SUCCESS,))
+        for who, wanted in ((asking, [NoticeKind.DELIVERED]), (recipient(), [])):
+            result = replace(DELIVERED, recipient=who, at_home=True)
+            after = settle(entry(who), attempt(result), SCHEDULE, T0, 0.0)
+            self.assertEqual([n.kind for n in after.owed], wanted)
+
     def test_success_through_a_hop_without_dsn_is_relayed(self) -> None:
         """Who asked for SUCCESS hears `relayed` when the hop offers no DSN."""
         asking = Recipient(mailbox("bob@example.net"), (Notify.SUCCESS,))
