@@ -72,6 +72,7 @@ SCENARIOS = {
     "rspamd": Scenario(scanning.with_rspamd, ("rspamd",)),
     "spamd": Scenario(scanning.with_spamd, ("spamd", "spamassassin")),
     "opendkim": Scenario(scanning.with_opendkim, ("opendkim",)),
+    "dkim": Scenario(scanning.signed, ("opendkim",)),
     "demo": Scenario(installing.demo, limit=900),
 }
 
