@@ -315,7 +315,7 @@ def _odd(number: int) -> bytes:
 
 
 def _own_key(file: Path, name: str) -> tuple[str, bytes]:
-    """Make a key as docs/operations.md says; its selector and the record for it."""
+    """Make a key with openssl; its selector and the record for it."""
     words = ["-algorithm", name]
     if name == "rsa":
         words += ["-pkeyopt", "rsa_keygen_bits:2048"]

@@ -17,6 +17,7 @@ from typing_extensions import override
 from fwd_mta.admin import (
     account_verbs,
     client_config,
+    dkim_verbs,
     limit_verbs,
     queue_verbs,
     retention_verbs,
@@ -115,6 +116,7 @@ def _parser() -> _Parser:
     _add_timeline(verbs)
     _add_retention(verbs)
     _add_rules(verbs)
+    _add_dkim(verbs)
     verbs.add_parser("demo", help="show the main job here; --once ends by itself")
     return parser
 
@@ -307,6 +309,21 @@ def _add_retention(verbs: _Verbs) -> None:
     )
     writing.add_argument("directory", metavar="DIRECTORY", help="a new one")
     writing.add_argument("--all", action="store_true", help="finished messages too")
+
+
+def _add_dkim(verbs: _Verbs) -> None:
+    dkim = verbs.add_parser("dkim", help="keys that sign")
+    below = dkim.add_subparsers(metavar="VERB", required=True)
+    making = _verb(below, "new", dkim_verbs.new, "make a key; print its DNS record")
+    making.add_argument("domain", metavar="DOMAIN", help="that of From")
+    making.add_argument("--selector", default="fwd1", help="default: fwd1")
+    making.add_argument(
+        "--algorithm",
+        default="rsa",
+        choices=dkim_verbs.ALGORITHMS,
+        help="rsa is verified by all, ed25519 by many; both may sign",
+    )
+    making.add_argument("--out", metavar="FILE", help="default: DOMAIN.SELECTOR.pem")
 
 
 def _add_rules(verbs: _Verbs) -> None:

@@ -10,11 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.errors import SyntaxFault
@@ -80,6 +87,21 @@ def signing_key(
     elif not isinstance(private, Ed25519PrivateKey):
         raise ValueError("DKIM knows RSA and Ed25519 keys only")  # noqa: TRY004 - a file's fault
     return SigningKey(Mailbox("", domain).key[1], selector, private, lifetime)
+
+
+def record(key: SigningKey) -> str:
+    """The text of the TXT record that publishes a key (RFC 6376 3.6.1, RFC 8463 4)."""
+    public = key.private.public_key()
+    if isinstance(key.private, RSAPrivateKey):
+        kind, octets = "rsa", _public(public, PublicFormat.SubjectPublicKeyInfo)
+    else:
+        kind, octets = "ed25519", _public(public, PublicFormat.Raw)
+    return f"v=DKIM1; k={kind}; p={b64encode(octets).decode('ascii')}"
+
+
+def _public(key: RSAPublicKey | Ed25519PublicKey, form: PublicFormat) -> bytes:
+    encoding = Encoding.Raw if form is PublicFormat.Raw else Encoding.DER
+    return key.public_bytes(encoding, form)
 
 
 def keys_for(head: bytes, keys: Iterable[SigningKey]) -> tuple[SigningKey, ...]:

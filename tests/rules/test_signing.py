@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.mail.header import fields
-from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed, signing_key
+from fwd_mta.rules.signing import (
+    BodyHash,
+    SigningKey,
+    keys_for,
+    record,
+    signed,
+    signing_key,
+)
 from tests.rules.dkim_twin import publish, verify
 
 NOW = 1_800_000_000.0
@@ -197,6 +204,14 @@ class KeyTests(SynchronousTestCase):
             with self.assertRaises(ValueError) as caught:
                 signing_key("a.example", "s", pem)
             self.assertIn(words, str(caught.exception))
+
+    def test_record(self) -> None:
+        """The record we print is the one that dkimpy verifies by."""
+        records = {
+            f"{key.selector}._domainkey.{key.domain}".encode(): record(key).encode()
+            for key in KEYS
+        }
+        self.assertEqual(verify(sign(HEAD, b"Hi\r\n"), records), [True, True])
 
     def test_keys_of_the_author(self) -> None:
         """Keys of the From domain sign, upper and lower case alike; no others do."""
