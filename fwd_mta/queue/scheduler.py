@@ -300,8 +300,10 @@ class _Work:
         """Deliver what is due, then pay what is owed."""
         if not self._entry.owed:
             await self._deliver_due()
-        while self._entry.owed and not self._of.stopping:
+        while (owed := self._entry.owed) and not self._of.stopping:
             await self._pay()
+            if self._entry.owed == owed:
+                await self._pause()
 
     async def _deliver_due(self) -> None:
         groups = list(self._groups())
@@ -516,7 +518,6 @@ class _Work:
             self._entry = await self._store.pay(settlement.paid(parent), notices)
         except StoreError as error:
             self._say(str(error), "its notice is made as soon as the disk can")
-            await self._pause()
             return
         for one in parent.owed:
             self._machine.emit(Notified(parent.id, one.id, one.kind.value))

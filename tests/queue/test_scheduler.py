@@ -178,6 +178,20 @@ class SchedulerTests(SynchronousTestCase):
         self.assertEqual(len(self.agent.deliveries), 1)
         self.assertEqual(len(self.happened(Trouble)), 2)
 
+    def test_a_debt_that_a_payment_leaves_is_not_paid_in_a_loop(self) -> None:
+        """A store that pays nothing is asked again in ten seconds, not at once."""
+        asked: list[str] = []
+
+        async def paying(entry: QueueEntry, notices: object) -> QueueEntry:
+            asked.append(entry.id)
+            return self.find(entry.id)
+
+        self.patch(self.store, "pay", paying)
+        self.scheduler.start()
+        self.add("no@example.net")
+        self.clock.pump([1.0] * 25)
+        self.assertEqual(len(asked), 3)
+
     def test_stopping_sends_no_new_dot(self) -> None:
         """After stop began, before_dot interrupts; the message is due as before."""
         self.agent.slow = Deferred()
