@@ -25,6 +25,7 @@ from fwd_mta.rules.dsn import wants
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionPolicy, RetentionStep, next_step
 from fwd_mta.rules.retry import RetrySchedule
+from fwd_mta.server import Server
 from fwd_mta.settings import schedule_of
 from fwd_mta.simulation.clients import SECRET, SENDER, Promise
 from fwd_mta.simulation.outside import mark_of
@@ -33,6 +34,7 @@ from fwd_mta.world.disk import Crash
 if TYPE_CHECKING:
     from fwd_mta.simulation.simulation import Simulation
 
+_SOMETIMES = 5
 _SLACK = 3 * 3600.0
 _AFTER = 2 * 3600.0
 _DONE = frozenset({StandingState.DELIVERED, StandingState.RELAYED})
@@ -84,6 +86,15 @@ class Invariants:
         near = len(server.store._leases.agenda)  # noqa: SLF001 - its bound is checked
         if near > LOOKAHEAD or server.scheduler.active > near + 2000:
             raise Violated("bounded memory", f"{near} messages are near")
+        if self._life.steps % _SOMETIMES == 0:
+            self._within_limits(server)
+
+    def _within_limits(self, server: Server) -> None:
+        """No host has more connections of ours than its limit allows."""
+        for (host, _), site in server.agent.pool._sites.items():  # noqa: SLF001
+            count = site.used + len(site.idle)
+            if count > self._life.plan.concurrency:
+                raise Violated("limits are kept", f"{count} connections to {host}")
 
     def never_ends(self) -> NoReturn:
         """The life goes on although all its mail should be over."""
@@ -137,7 +148,8 @@ class Invariants:
         expires = self._schedule().expires_at(entry)
         for standing in entry.open:
             # What waits for doubt's sake is tried ten minutes later, come what may.
-            if standing.next_attempt_at > max(expires, entry.queued_at) + _SLACK:
+            late = standing.next_attempt_at - max(expires, entry.queued_at) - _SLACK
+            if late > self._life.lost_time:
                 raise Violated("due within its lifetime", _told(entry))
         if entry.is_final and entry.finished_at is None:
             raise Violated("a finished message knows when", _told(entry))
@@ -274,6 +286,8 @@ class Invariants:
         }
         for message in self._life.outside.inbox.messages:
             mark = mark_of(message.content)
+            if self._life.plan.encrypt and message.tls is None:
+                raise Violated("nothing in clear against the policy", mark)
             if mark not in known:
                 raise Violated(
                     "nothing from nowhere", f"{mark} to {message.recipients}"

@@ -134,6 +134,7 @@ class Plan:
     concurrency: int = 20
     threads: bool = False
     tls: bool = False
+    encrypt: bool = False
 
     def lines(self) -> list[str]:
         """The plan for people: what differs from a quiet life, in order."""
@@ -143,6 +144,7 @@ class Plan:
             f" {self.minimal:.0f} to {self.maximal:.0f} s, warning after"
             f" {self.warning:.0f} s, {self.concurrency} connections a host"
             f"{', threads' if self.threads else ''}{', TLS' if self.tls else ''}"
+            f"{', never in clear' if self.encrypt else ''}"
         )
         return [head, *(f"  {one}" for one in sorted(told, key=lambda one: one.at))]
 
@@ -202,6 +204,7 @@ def draw(seed: int) -> Plan:
         concurrency=chance.choice((1, 2, 20)),
         threads=chance.random() < 0.5,
         tls=tls,
+        encrypt=tls and chance.random() < 0.5,
     )
 
 

@@ -44,7 +44,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     if plan.threads:
         yield replace(plan, threads=False)
     if plan.tls:
-        yield replace(plan, tls=False)
+        yield replace(plan, tls=False, encrypt=False)
 
 
 def _without_some(things: tuple[T, ...]) -> Iterator[tuple[T, ...]]:

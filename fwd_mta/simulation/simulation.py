@@ -52,7 +52,7 @@ OUR_ADDRESS = "198.51.100.1"
 _HOST = "mail.example.com"
 _START_AGAIN = 60.0
 _LONGEST_STOP = 300.0
-_STEPS = 3_000_000
+_STEPS = 600_000
 _SWEEP_EVERY = 600.0
 _LOOK_EVERY = 6 * HOUR
 
@@ -78,6 +78,7 @@ content = "{content}s"
 record = "{record}s"
 [delivery]
 destination_concurrency_limit = {concurrency}
+tls_security_level = "{level}"
 """
 _WITH_TLS = """\
 [tls]
@@ -152,6 +153,7 @@ class Simulation:
     ids: list[str] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     lost_time: float = 0.0
+    events: list[tuple[float, Event]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -281,16 +283,24 @@ class Simulation:
 
     @cached_property
     def _configuration(self) -> Configuration:
-        plan = self.plan
+        return self._parsed(self.plan)
+
+    def set_schedule(self, plan: Plan) -> None:
+        """Write another plan's schedule into the configuration; a reload reads it."""
+        self.__dict__["_configuration"] = self._parsed(plan)
+        self.lost_time += abs(self.plan.lifetime - plan.lifetime)
+
+    def _parsed(self, plan: Plan) -> Configuration:
         text = _CONFIGURATION.format(
             lifetime=int(plan.lifetime),
             bounce=int(plan.bounce_lifetime),
             minimal=int(plan.minimal),
             maximal=int(plan.maximal),
             warning=int(plan.warning),
-            content=int(plan.lifetime + 2 * DAY),
-            record=int(plan.lifetime + 4 * DAY),
+            content=int(self.plan.lifetime + 2 * DAY),
+            record=int(self.plan.lifetime + 4 * DAY),
             concurrency=plan.concurrency,
+            level="encrypt" if plan.encrypt else "may",
         )
         if plan.tls:
             text += _WITH_TLS
@@ -346,6 +356,7 @@ class Simulation:
 
     def _happened(self, event: Event) -> None:
         self.history.add("server", repr(event))
+        self.events.append((self.clock.seconds(), event))
         if isinstance(event, Accepted):
             self.ids.append(event.id)
         self.invariants.on_event(event)
