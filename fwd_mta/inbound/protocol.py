@@ -69,7 +69,8 @@ IDLE_COMMAND_LIMIT = 100
 AUTH_FAILURE_LIMIT = 4
 
 _TLS_HELLO = b"\x16\x03"
-_FAULT_CODES = frozenset({500, 501, 502, 503, 504, 555})
+# refusals of a command as such; who hears nothing else is no mail client
+_FAULT_CODES = frozenset({454, *range(500, 505), 525, 530, 538, 553, 554, 555})
 # what a browser was made to say; what follows it is its page's, not its user's
 _WEB_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"})
 _IDLE_VERBS = frozenset({"EHLO", "HELO", "HELP", "NOOP", "RSET", "VRFY"})

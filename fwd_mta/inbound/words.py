@@ -70,8 +70,11 @@ def guessing(seconds: float) -> Reply:
 
 
 def far_over(limit: int) -> Reply:
-    """For content that is not worth waiting for its end."""
-    return Reply(421, "3.4", f"Message is far over {limit} octets")
+    """For content that is not worth waiting for its end.
+
+    Not 421: the client would send all of it again, and again.
+    """
+    return Reply(552, "3.4", f"Message is far over {limit} octets, closing")
 
 
 def fault(error: BaseException | None) -> str:

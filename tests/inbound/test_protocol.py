@@ -330,8 +330,19 @@ class MailTests(SynchronousTestCase):
         self.assertEqual(codes(wire.heard()), [552])
         to_data(wire)
         wire.send(b"x" * 2001)
-        self.assertEqual(codes(wire.heard()), [421])
+        # not 421: the client would send it all again
+        self.assertEqual(codes(wire.heard()), [552])
         self.assertTrue(wire.closed)
+
+    def test_refused_without_end(self) -> None:
+        """Who only hears refusals is sent away: before AUTH, with a wrong sender."""
+        for login, line in ((False, MAIL[0]), (True, "MAIL FROM:<eve@x.example>")):
+            bench = Bench()
+            wire = bench.logged_in() if login else bench.connect()
+            wire.say("EHLO me")
+            heard = [code for _ in range(30) for code in codes(wire.say(line))]
+            self.assertEqual(heard[20:], [421])
+            self.assertTrue(wire.closed)
 
     def test_slow_disk_pauses_the_client(self) -> None:
         """A client faster than the disk is paused, and not blamed for the time."""

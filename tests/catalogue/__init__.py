@@ -1,0 +1,1 @@
+"""Catalogues: what others may do to us, a row each, and what must come of it."""
