@@ -56,6 +56,7 @@ from fwd_mta.queue.scheduler import Machine, Scheduler
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.settings import CannotServeError
 
+LAST_WORDS = 1.0  # seconds for a 421 to reach who was cut off at the end
 _TLS_SERVICES = frozenset({Service.SUBMISSIONS, Service.SUBMISSION})
 
 
@@ -431,6 +432,10 @@ class Server:
         quiet = [Deferred.fromCoroutine(self.scheduler.stop(grace))]
         quiet += [factory.drain() for factory in self.factories]
         await self._at_most(grace, DeferredList(quiet, consumeErrors=True))
+        for factory in self.factories:
+            factory.cut()
+        leaving = [factory.drain() for factory in self.factories]
+        await self._at_most(LAST_WORDS, DeferredList(leaving))
         for factory in self.factories:
             factory.cut()
         await self.agent.stop()

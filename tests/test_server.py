@@ -34,3 +34,25 @@ class StartTests(SynchronousTestCase):
         self.assertIn("state_dir: no control socket", str(caught.exception))
         self.assertIn("107 octets", str(caught.exception))
         self.world.done(self.world.make().store.start(self.world.wall.now()))
+
+
+class StopTests(SynchronousTestCase):
+    """`Server.stop`."""
+
+    def test_last_words(self) -> None:
+        """Who is still in a transaction at the end hears why; nothing is kept."""
+        world = World()
+        world.start()
+        wires = [world.connect(25) for _ in range(2)]
+        for wire, last in zip(wires, (b"", b"DATA\r\nSubject: half"), strict=True):
+            wire.say(b"EHLO x\r\nMAIL FROM:<ann@example.com>\r\n")
+            wire.say(b"RCPT TO:<bob@example.net>\r\n" + last)
+            world.settle()
+            _ = wire.take()
+        world.done(world.server.stop())
+        world.settle()
+        for wire in wires:
+            self.assertTrue(wire.closed)
+            self.assertEqual(wire.take()[:9], b"421 4.3.2")
+        left = [path for path in world.disk.files() if path.endswith(".body")]
+        self.assertEqual(left, [])

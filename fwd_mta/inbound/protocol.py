@@ -274,6 +274,14 @@ class FwdESMTP(Gate, smtp.ESMTP):
         elif self.is_idle:
             self.close(words.SHUTTING_DOWN)
 
+    def leave_now(self) -> None:
+        """The grace is over: say so (RFC 5321 3.8), and at the second time just go."""
+        if self._handshaking or self.closing:
+            self.transport.abortConnection()
+        else:
+            self._drop_arriving()
+            self.close(words.SHUTTING_DOWN)
+
     def _handshake_too_slow(self) -> None:
         """Nobody began TLS: most often a client that waits for a greeting in clear.
 
@@ -1111,9 +1119,9 @@ class SubmissionFactory(smtp.SMTPFactory):
         return drained
 
     def cut(self) -> None:
-        """End all sessions at once; the grace is over."""
+        """End all sessions: the grace is over. Who stays in spite of it is cut off."""
         for session in list(self.sessions):
-            session.transport.abortConnection()
+            session.leave_now()
 
     def joined(self, session: FwdESMTP) -> None:
         """A session has begun."""

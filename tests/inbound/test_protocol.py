@@ -621,11 +621,16 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(bench.connect().heard(), [_SHUTTING_DOWN])
 
     def test_cut(self) -> None:
-        """When the grace is over the rest is cut off."""
+        """When the grace is over the rest hears 421; who does not go is cut off."""
         bench = Bench()
         wire = bench.logged_in()
         to_data(wire)
         drained = bench.factory.drain()
+        wire.send(b"From: ann@example.com\r\n\r\nhalf of")
+        bench.factory.cut()
+        self.assertEqual(wire.heard(), [_SHUTTING_DOWN])
+        self.assertTrue(bench.writer.spools[0].discarded)
+        self.assertFalse(wire.transport.aborted)
         bench.factory.cut()
         self.assertTrue(wire.transport.aborted)
         wire.drop()
