@@ -37,6 +37,7 @@ from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal, scram_challengers
 from fwd_mta.inbound.watching import AccountsWatch
 from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
+from fwd_mta.mail.errors import StoreError
 from fwd_mta.mail.session import Service
 from fwd_mta.net.https import HttpsPolicyHost
 from fwd_mta.net.metrics import Metrics, Reading
@@ -386,12 +387,12 @@ class Server:
         }
 
     async def start(self) -> None:
-        """Recover the queue and serve; raises CannotServeError, or StoreError."""
+        """Recover the queue and serve; raises CannotServeError."""
         try:
             await self.accounts.load()
         except AccountsFault as fault:
             raise CannotServeError(*_account_lines(self.configuration, fault)) from None
-        await self.store.start(self._seams.wall.now())
+        await self._start_store()
         await self.limits.start(self._seams.entropy.octets)
         await self._policy_file.start(self.agent.policies)
         self.accounts.salt_secret = self.limits.secret
@@ -409,6 +410,13 @@ class Server:
             self._seams.emit(Trouble("configuration", line))
         self._state = ""
         self._seams.emit(Lifecycle("started"))
+
+    async def _start_store(self) -> None:
+        try:
+            await self.store.start(self._seams.wall.now())
+        except StoreError as error:
+            where = self.configuration.state_dir
+            raise CannotServeError(f"state_dir {where}: {error}") from error
 
     async def _open_control(self) -> IListeningPort:
         """Open the control socket; raises CannotServeError, as for a long path."""

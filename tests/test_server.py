@@ -1,5 +1,7 @@
 """A whole server in memory: what it refuses to start with, and what it tells."""
 
+import errno
+
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,6 +36,25 @@ class StartTests(SynchronousTestCase):
         self.assertIn("state_dir: no control socket", str(caught.exception))
         self.assertIn("107 octets", str(caught.exception))
         self.world.done(self.world.make().store.start(self.world.wall.now()))
+
+    def test_disk_trouble(self) -> None:
+        """A full or forbidden disk is named by its setting, and nothing is held."""
+        for trouble in (errno.ENOSPC, errno.EACCES):
+            self.world.disk.refuse(trouble, "create", "make_directory")
+            with self.assertRaises(CannotServeError) as caught:
+                self.world.done(self.world.server.start())
+            [line] = caught.exception.lines
+            self.assertTrue(line.startswith("state_dir /state: the disk says"), line)
+            self.world.disk.relent()
+        self.world.done(self.world.server.start())
+
+    def test_second_instance(self) -> None:
+        """The queue belongs to one process; the other one is told so and ends."""
+        self.world.done(self.world.server.start())
+        second = self.world.make()
+        with self.assertRaises(CannotServeError) as caught:
+            self.world.done(second.start())
+        self.assertIn("/state/fwdmta.lock is locked by", str(caught.exception))
 
 
 class StopTests(SynchronousTestCase):
