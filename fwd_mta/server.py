@@ -67,7 +67,8 @@ class Seams:
 
     `read_file` gives the accounts, certificates and passwords that settings name;
     `storage` and `hashing` are threads of their own, so that neither waits for the
-    other; `owner` goes into the lock file.
+    other; `owner` goes into the lock file. `journal` is one thread for the journal of
+    young mail; without it each message is a file.
     """
 
     clock: IReactorTime
@@ -81,6 +82,7 @@ class Seams:
     emit: Emit
     read_file: Callable[[str], bytes]
     owner: str = ""
+    journal: Worker | None = None
 
 
 class Server:
@@ -109,6 +111,7 @@ class Server:
             seams.clock,
             seams.emit,
             seams.owner,
+            seams.journal,
         )
         self.accounts = FileAccounts(self._accounts_file, seams.hashing, seams.entropy)
         self.checks = self._make_checks()

@@ -125,6 +125,7 @@ class MailService(Service):
         self._configuration = configuration
         self._load = load
         self._storage = ThreadWorker(reactor, "storage", STORAGE_THREADS)
+        self._journal = ThreadWorker(reactor, "journal", 1)
         self._hashing = ThreadWorker(reactor, "hashing", HASHING_THREADS)
         self.emit = EventLog()
         self.server: Server | None = None
@@ -145,6 +146,7 @@ class MailService(Service):
         """Begin to serve as soon as the reactor runs."""
         super().startService()
         self._storage.start()
+        self._journal.start()
         self._hashing.start()
         self._reactor.callWhenRunning(self._begin)
 
@@ -165,6 +167,7 @@ class MailService(Service):
             emit=self.emit,
             read_file=read_file,
             owner=lock_text(),
+            journal=self._journal,
         )
         return Server(
             self._configuration,
@@ -249,6 +252,7 @@ class MailService(Service):
         if self._demo is not None:
             await self._demo.stop()
         self._storage.stop()
+        self._journal.stop()
         self._hashing.stop()
 
 

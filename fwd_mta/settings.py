@@ -58,6 +58,7 @@ def store_of(
     clock: IReactorTime,
     emit: Emit,
     owner: str = "",
+    journal: Worker | None = None,
 ) -> FileStore:
     """The queue of a state_dir."""
     return FileStore(
@@ -71,6 +72,7 @@ def store_of(
         message_size_limit=configuration.submission.message_size_limit,
         emit=emit,
         owner=owner,
+        journal_worker=journal,
     )
 
 

@@ -135,6 +135,7 @@ class World:
             hashing=InlineWorker(),
             emit=self.events.append,
             read_file=self.files.__getitem__,
+            journal=InlineWorker(),
         )
         trust = ClientTlsContext(CA.pem)
         return Server(

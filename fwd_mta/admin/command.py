@@ -25,7 +25,7 @@ from fwd_mta.events import Event, Trouble
 from fwd_mta.interfaces import Entropy, QueueStore, WallClock
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock
-from fwd_mta.net.disk import SystemDisk
+from fwd_mta.net.disk import SystemDisk, lock_text
 from fwd_mta.settings import retention_of, schedule_of, store_of
 from fwd_mta.world.machine import InlineWorker
 
@@ -63,7 +63,13 @@ class Surroundings:
 def file_store(configuration: Configuration, clock: Clock) -> QueueStore:
     """Give the store of a configuration, for as long as no server holds it."""
     return store_of(
-        configuration, SystemDisk(), InlineWorker(), SystemClock(), clock, _tell
+        configuration,
+        SystemDisk(),
+        InlineWorker(),
+        SystemClock(),
+        clock,
+        _tell,
+        lock_text(),
     )
 
 

@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
 from itertools import islice
+from typing import Any
 
 from twisted.internet.defer import DeferredList
 
 from fwd_mta.interfaces import Swept
 from fwd_mta.mail.errors import Corrupt, StoreError
-from fwd_mta.queue.commit import Gone, Outcome
-from fwd_mta.queue.layout import parts
+from fwd_mta.queue.commit import Gone, Outcome, Script
+from fwd_mta.queue.layout import PACK, pack_of, parts
 from fwd_mta.queue.tree import Tree, value
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionStep
 
 _AT_ONCE = 64
+_LOOKS = 3  # a pack may move on between a look and its turn
 
 
 class Archive:
@@ -30,13 +32,47 @@ class Archive:
     async def redact(self, entry_id: str) -> bool:
         """Replace the content of a finished message now; False if there is none."""
         tree = self._tree
-        script = partial(
-            tree.finished.redact, entry_id, tree.wall.now(), tree.retention
-        )
+        now, policy = tree.wall.now(), tree.retention
+        for _ in range(_LOOKS):
+            pack = await self._pack_of(entry_id)
+            if pack is None:
+                break
+            wanted = frozenset({entry_id})
+            sweep = partial(tree.packs.sweep, pack, now, policy, wanted)
+            await self.lane.run(parts(pack)[1], sweep, value)
+            if await self._is_redacted(entry_id):
+                return True
+        script = partial(tree.finished.redact, entry_id, now, policy)
         try:
             return bool(await self.lane.run(entry_id, script, value))
         except Gone:
             return False
+
+    async def _pack_of(self, entry_id: str) -> str | None:
+        reader = self._tree.reader
+        path = await self._tree.job(lambda: reader.packed(entry_id) or "")
+        return pack_of(path)
+
+    async def unpack(self, entry_id: str) -> None:
+        """See to it that a finished message is a file of its own."""
+        tree = self._tree
+        now, policy = tree.wall.now(), tree.retention
+        for _ in range(_LOOKS):
+            pack = await self._pack_of(entry_id)
+            if pack is None:
+                return
+            script = partial(tree.packs.unpack, pack, entry_id, now, policy)
+            await self.lane.run(parts(pack)[1], script, value)
+
+    async def _is_redacted(self, entry_id: str) -> bool:
+        reader = self._tree.reader
+        try:
+            state = await self._tree.job(
+                lambda: reader.located(entry_id, "", reader.state)
+            )
+        except Gone:
+            return True  # it was due to go altogether
+        return state.entry.redacted_at is not None
 
     async def sweep(self, now: float) -> Swept:
         """Do what is due in every hour that has ended, the earliest first."""
@@ -70,6 +106,8 @@ class Archive:
         """File a message where it belongs, or set it aside; what was done, in words."""
         tree = self._tree
         name = parts(path)[1]
+        if name.endswith(PACK):
+            return await self._mend_pack(path)
         try:
             state = await tree.job(lambda: tree.reader.state(path))
             await tree.job(lambda: tree.reader.content(path, 0))
@@ -81,6 +119,20 @@ class Archive:
         await self.lane.run(name, script, value)
         return f"filed in {home.removeprefix(f'{tree.layout.root}/')}"
 
+    async def _mend_pack(self, path: str) -> str:
+        """Sweep a pack, or set a damaged one aside."""
+        tree = self._tree
+        reader = tree.reader
+        try:
+            for one in await tree.job(lambda: reader.members(path)):
+                await tree.job(partial(reader.content, f"{path}/{one}", 0))
+        except (Corrupt, StoreError) as error:
+            await tree.set_aside(path, error, self.lane)
+            return "set aside"
+        script = self._script(path, tree.wall.now())
+        await self.lane.run(parts(path)[1], lambda: script, value)
+        return "swept"
+
     async def _some(self, names: Iterator[str]) -> list[str]:
         return await self._tree.job(lambda: list(islice(names, _AT_ONCE)))
 
@@ -88,12 +140,11 @@ class Archive:
         self, hour: str, names: list[str], now: float
     ) -> list[tuple[str, RetentionStep]]:
         """Sweep some; what goes wrong with one is reported and stops no other."""
-        tree = self._tree
         paths = [f"{hour}/{name}" for name in names]
         jobs = [
             self.lane.run(
                 parts(path)[1],
-                partial(tree.finished.sweep, path, now, tree.retention),
+                partial(self._script, path, now),
                 lambda outcome: outcome,
             )
             for path in paths
@@ -102,12 +153,21 @@ class Archive:
         for path, (_, outcome) in zip(paths, await DeferredList(jobs), strict=True):
             if outcome.error is not None:
                 await self._failed(path, outcome.error)
+            elif isinstance(outcome.value, list):
+                steps += outcome.value
             elif outcome.value is not None:
                 steps.append((parts(path)[1], outcome.value))
         return steps
 
+    def _script(self, path: str, now: float) -> Script[Any]:
+        tree = self._tree
+        if path.endswith(PACK):
+            return tree.packs.sweep(path, now, tree.retention)
+        return tree.finished.sweep(path, now, tree.retention)
+
     async def _failed(self, path: str, error: Exception) -> None:
-        if isinstance(error, Corrupt) or not is_entry_id(parts(path)[1]):
+        ours = is_entry_id(parts(path)[1]) or path.endswith(PACK)
+        if isinstance(error, Corrupt) or not ours:
             await self._tree.set_aside(path, error, self.lane)
         else:
             self._tree.say(path, f"cannot be swept: {error}", "it is tried again")

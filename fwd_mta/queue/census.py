@@ -41,3 +41,5 @@ def _names(tree: Tree) -> Iterator[tuple[str, str]]:
         for name in tree.disk.scan(directory):
             if is_entry_id(name):
                 yield place, name
+    young = list(tree.journal.mails.values())
+    yield from (("incoming", mail.id) for mail in young if mail.due is None)

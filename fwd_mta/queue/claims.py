@@ -155,7 +155,9 @@ class Claims:
         waits = not entry.is_final and entry.held is None
         home = self._all.home(entry)
         if waits and (
-            (entry.due or now) <= now + MINUTE or parts(state.path)[0] == home
+            (entry.due or now) <= now + MINUTE
+            or parts(state.path)[0] == home
+            or self._tree.layout.is_young(state.path)
         ):
             return True
         finished = partial(self._filed, entry, state.path)

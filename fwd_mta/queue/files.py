@@ -12,6 +12,9 @@
     leases      who has which message; agenda and young: what is near, in memory
     claims      giving out what is due
     ledger      writing down what became of it
+    journal     young mail: one append and sync for all that wait (segment, replay)
+    spill       a message of the journal becomes a file
+    retiring    finished mail of a segment becomes a pack (packs)
     archive     the sweep of finished mail
     census      how many wait
     inspection  every byte on the disk, and whether it may be there
@@ -50,9 +53,11 @@ from fwd_mta.queue.layout import parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
 from fwd_mta.queue.reading import Content
-from fwd_mta.queue.record import Header
+from fwd_mta.queue.record import Header, message_octets
 from fwd_mta.queue.recovery import Recovery
+from fwd_mta.queue.retiring import Retirement
 from fwd_mta.queue.room import Room
+from fwd_mta.queue.spill import Spill
 from fwd_mta.queue.spool import FileSpool, SpooledBody
 from fwd_mta.queue.tree import Tree
 from fwd_mta.rules.identity import is_entry_id
@@ -103,10 +108,16 @@ class FileStore(QueueStore):
         emit: Emit,
         memory_bound: int = 64 * 1024 * 1024,
         owner: str = "",
+        journal_worker: Worker | None = None,
     ) -> None:
-        self._tree = Tree(disk, root, worker, wall, retention, emit)
+        self._tree = Tree(
+            disk, root, worker, wall, retention, emit, clock, owner, journal_worker
+        )
+        self._has_journal = journal_worker is not None
         self._leases = Leases(self._tree, memory_bound)
-        self._ledger = Ledger(self._leases)
+        spill = Spill(self._leases)
+        self._ledger = Ledger(self._leases, spill)
+        self._retirement = Retirement(self._leases, self._ledger, spill, clock)
         self._claims = Claims(self._leases, self._ledger)
         self._archive = Archive(self._tree)
         self._room = Room(self._tree, clock, minimum_free_space, message_size_limit)
@@ -131,10 +142,14 @@ class FileStore(QueueStore):
         self._archive.stopping = False
         for entry_id, due in found.fresh:
             self._leases.agenda.add(entry_id, due, f"{tree.layout.incoming}/{entry_id}")
+        tree.journal.adopt(found.journal.segments)
+        for mail, due in found.journal.open:
+            self._leases.agenda.add(mail.id, due or now, tree.journal.path(mail))
         for minute in found.minutes:
             self._leases.agenda.expect(minute)
         for event in found.events:
             tree.emit(event)
+        self._retirement.start()
         await self._room.start()
 
     @override
@@ -142,9 +157,11 @@ class FileStore(QueueStore):
         """Finish what was begun, release the lock."""
         self._room.stop()
         self._archive.stopping = True
+        await self._retirement.stop()
         await self._leases.lane.idle()
         await self._ledger.idle()
         await self._archive.lane.idle()
+        await self._tree.journal.stop()
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -176,10 +193,31 @@ class FileStore(QueueStore):
         body = message.body
         if not isinstance(body, bytes):
             body = await self._own(body)
+        elif self._goes_to_journal(entry, message):
+            await self._accept(entry, message, body)
+            return
         script = self._adding(entry, message.head, body)
         await self._leases.lane.run(
             entry.id, script, partial(self._added, entry, Message(message.head, body))
         )
+
+    def _goes_to_journal(self, entry: QueueEntry, message: Message) -> bool:
+        """Whether it is small, and to be delivered at once."""
+        at_once = self._leases.home(entry) == self._tree.layout.incoming
+        return self._has_journal and at_once and message.size <= SMALL
+
+    async def _accept(self, entry: QueueEntry, message: Message, body: bytes) -> None:
+        """Into the journal: one append and one sync for all that wait."""
+        step = Step(entry.queued_at, "accepted", _origin(entry))
+        octets = message_octets(entry, step, message.head, body)
+        journal = self._tree.journal
+        try:
+            mail = await journal.accept(entry.id, octets)
+        except StoreError as error:
+            self._added(entry, message, Outcome(None, error))
+            return
+        self._added(entry, message, Outcome(journal.path(mail)))
+        self._leases.tell()
 
     async def _is_there(self, entry: QueueEntry) -> bool:
         """Whether the id is there; one from before our start may lie anywhere."""
@@ -319,21 +357,25 @@ class FileStore(QueueStore):
         return await self._tree.job(lambda: self._tree.reader.timeline(entry_id))
 
     @override
-    def change(
+    async def change(
         self, entry_id: str, change: Change, step: Step
-    ) -> Awaitable[QueueEntry | None]:
+    ) -> QueueEntry | None:
         """Apply a pure change and record it, now or with the running attempt."""
-        return self._ledger.change(entry_id, change, step)
+        if not self._leases.knows(entry_id):
+            await self._archive.unpack(entry_id)
+        return await self._ledger.change(entry_id, change, step)
 
     @override
-    def redact(self, entry_id: str) -> Awaitable[bool]:
+    async def redact(self, entry_id: str) -> bool:
         """Replace the content of a finished message by its placeholder, durably."""
-        return self._archive.redact(entry_id)
+        await self._retirement.redacting(entry_id)
+        return await self._archive.redact(entry_id)
 
     @override
-    def sweep(self, now: float) -> Awaitable[Swept]:
+    async def sweep(self, now: float) -> Swept:
         """Redact and purge what is due by the retention policy."""
-        return self._archive.sweep(now)
+        await self._retirement.sweep(now)
+        return await self._archive.sweep(now)
 
     @override
     def inspect(self, after: str = "") -> Awaitable[Inspected]:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from zlib import crc32
 
 from fwd_mta.interfaces import Disk
-from fwd_mta.mail.entry import Step
+from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.mail.message import Message
 from fwd_mta.queue.commit import Script
@@ -86,11 +86,7 @@ class FinishedOperations:
         self, state: State, now: float, policy: RetentionPolicy
     ) -> Script[None]:
         """Write the placeholder beside the message, and rename it over it."""
-        content, digest = self._digested(state)
-        standing_in = placeholder(state.entry, content, digest)
-        entry = replace(state.entry, redacted_at=now)
-        line = record_line(entry, Step(now, "redacted", f"sha256 {digest}"))
-        octets = self._with_content(state, standing_in) + line
+        entry, octets = self.redacted(state, now)
         source = f"{self._layout.tmp}/{entry.id}.redacted"
         yield from self._operations.write(source, octets)
         try:
@@ -102,6 +98,14 @@ class FinishedOperations:
         yield from self._operations.file_at(
             state.path, self._layout.home(entry, now, policy)
         )
+
+    def redacted(self, state: State, now: float) -> tuple[QueueEntry, bytes]:
+        """A message's new state and whole file, with the placeholder in it."""
+        content, digest = self._digested(state)
+        standing_in = placeholder(state.entry, content, digest)
+        entry = replace(state.entry, redacted_at=now)
+        line = record_line(entry, Step(now, "redacted", f"sha256 {digest}"))
+        return entry, self._with_content(state, standing_in) + line
 
     def _digested(self, state: State) -> tuple[Message, str]:
         """The head, a stand-in for the body that knows its size, and the SHA-256."""
@@ -118,7 +122,7 @@ class FinishedOperations:
 
     def _with_content(self, state: State, content: Message) -> bytes:
         """Another content before the records as they are."""
-        file = self._disk.open(state.path)
+        file = self._reader.opened(state.path)
         try:
             records = file.read_at(state.header.records, state.records.length)
         finally:

@@ -6,13 +6,22 @@ misplaced file, and whatever is not ours: each is a finding. Nothing is changed 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from fwd_mta.interfaces import Finding, FindingKind, Inspected
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import StoreError
-from fwd_mta.queue.layout import HOUR, Layout, hour_end, minute_start, parts
+from fwd_mta.queue.layout import (
+    HOUR,
+    PACK,
+    Layout,
+    hour_end,
+    minute_start,
+    pack_of,
+    parts,
+    segment_number,
+)
 from fwd_mta.queue.reading import Content, Reader, State
 from fwd_mta.queue.record import HEADER_SIZE, Header
 from fwd_mta.queue.tree import Tree
@@ -32,7 +41,7 @@ _SLICE = 16
 _PLACEHOLDER_LIMIT = 4096
 _OURS = frozenset({"fwdmta.lock", "control.sock", "queue", "retained", "state"})
 _OURS_IN_QUEUE = frozenset(
-    {"incoming", "deferred", "hold", "corrupt", "tmp", "format", "terms"}
+    {"incoming", "deferred", "hold", "corrupt", "tmp", "journal", "format", "terms"}
 )
 
 
@@ -90,6 +99,7 @@ class _Inspection:
         )
         yield layout.corrupt, self._set_aside
         yield layout.tmp, self._unfinished
+        yield layout.journal, self._segment
         for directory in (layout.incoming, layout.hold, layout.kept):
             yield directory, self._message
         for directory in (*self._reader.minutes(), *self._reader.hours()):
@@ -129,9 +139,37 @@ class _Inspection:
         what = "was left over by something that failed"
         return self._found(path, FindingKind.LEFTOVER, what, "a restart removes it")
 
+    def _segment(self, path: str) -> _Seen:
+        """A segment is put away a few minutes after it was begun."""
+        number = segment_number(parts(path)[1])
+        if number is None:
+            return self._found(path, FindingKind.UNKNOWN, "is no segment of ours")
+        if number / 1000 + _DAY > self._now:
+            return _Seen(path)
+        what = "is a segment that was not put away"
+        return self._found(path, FindingKind.LEFTOVER, what, "see `journalctl`")
+
     # Messages
 
+    def _pack(self, path: str) -> _Seen:
+        try:
+            names = self._reader.members(path)
+        except FileNotFoundError:
+            return _Seen(path)
+        except (OSError, StoreError) as error:
+            cure = "fwdmta fsck --repair sets it aside"
+            return self._found(path, FindingKind.DAMAGE, str(error), cure)
+        seen = [self._judged(f"{path}/{name}") for name in names]
+        relative = path.removeprefix(f"{self._layout.root}/")
+        findings = tuple(
+            replace(finding, path=relative) for one in seen for finding in one.findings
+        )
+        return _Seen(path, sum(one.octets for one in seen), findings)
+
     def _message(self, path: str) -> _Seen:
+        if path.endswith(PACK):
+            first = self._pack(path)
+            return self._pack(path) if first.findings else first
         if not is_entry_id(parts(path)[1]):
             return self._found(path, FindingKind.UNKNOWN, "is no message of ours")
         first = self._judged(path)
@@ -155,7 +193,7 @@ class _Inspection:
         relative = path.removeprefix(f"{self._layout.root}/")
         for kind, what, cure in (
             *_shape(state),
-            *self._place(parts(path)[0], state.entry),
+            *self._place(parts(pack_of(path) or path)[0], state.entry),
             *self._time(state.entry, content),
         ):
             yield Finding(relative, kind, what, cure)

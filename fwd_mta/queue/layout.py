@@ -32,6 +32,7 @@ class Layout:
         self.retained = f"{root}/retained"
         self.kept = f"{root}/retained/hold"
         self.terms = f"{root}/queue/terms"
+        self.journal = f"{root}/queue/journal"
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -44,6 +45,7 @@ class Layout:
             self.hold,
             self.corrupt,
             self.tmp,
+            self.journal,
             self.retained,
             self.kept,
         )
@@ -51,6 +53,14 @@ class Layout:
     def minute(self, due: float) -> str:
         """The directory of mail to be looked at in the minute of that time."""
         return f"{self.deferred}/{_name(due, _MINUTE_FORM)}"
+
+    def segment(self, number: int) -> str:
+        """The path of a segment of the journal."""
+        return f"{self.journal}/{number:016d}{SEGMENT}"
+
+    def is_young(self, path: str) -> bool:
+        """Whether a path leads to a message in the journal."""
+        return path.startswith(f"{self.journal}/")
 
     def hour(self, at: float, now: float) -> str:
         """The directory of finished mail to be looked at after that time.
@@ -74,6 +84,33 @@ class Layout:
         if due <= now + MINUTE and not any(one.attempts for one in entry.standings):
             return self.incoming
         return self.minute(due)
+
+
+SEGMENT = ".log"
+PACK = ".pack"
+
+
+def segment_number(name: str) -> int | None:
+    """The number of a segment of that name; None when it is no such name."""
+    number = name.removesuffix(SEGMENT)
+    return int(number) if name.endswith(SEGMENT) and number.isdecimal() else None
+
+
+def pack_name(first: str, last: str, segment: int) -> str:
+    """The name of a pack: the ids it begins and ends with, then where it came from."""
+    return f"{first}_{last}_{segment}{PACK}"
+
+
+def may_hold(name: str, entry_id: str) -> bool:
+    """Whether a pack of that name can hold a message."""
+    words = name.split("_")
+    return name.endswith(PACK) and len(words) == 3 and words[0] <= entry_id <= words[1]
+
+
+def pack_of(path: str) -> str | None:
+    """The pack that a path of a message leads into, if it does."""
+    directory = parts(path)[0]
+    return directory if directory.endswith(PACK) else None
 
 
 def _name(at: float, form: str) -> str:

@@ -88,15 +88,25 @@ class Leases:
             self._near(entry.id, self.tree.wall.now() + _FILE_AGAIN, path)
         elif entry.is_final or directory == self.tree.layout.hold:
             self.young.drop(entry.id)
-        elif directory == self.tree.layout.incoming or self.agenda.is_open(directory):
+        elif self._is_near(directory):
             self._near(entry.id, max(until, entry.due or self.tree.wall.now()), path)
         else:
             self.young.drop(entry.id)
             self.agenda.expect(directory)
             self._news = True
 
+    def _is_near(self, directory: str) -> bool:
+        layout = self.tree.layout
+        return (
+            directory == layout.incoming
+            or layout.is_young(directory)
+            or self.agenda.is_open(directory)
+        )
+
     def _is_misfiled(self, entry: QueueEntry, directory: str) -> bool:
         layout = self.tree.layout
+        if layout.is_young(directory):
+            return False
         if entry.is_final:
             return not directory.startswith(layout.retained)
         return entry.held is not None and directory != layout.hold

@@ -11,13 +11,16 @@ from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.message import Message
 from fwd_mta.queue.commit import Gone, Outcome, seen_to
+from fwd_mta.queue.journal import Mail
 from fwd_mta.queue.layout import MINUTE
 from fwd_mta.queue.leases import History, Lease, Leases
 from fwd_mta.queue.operations import Filed
 from fwd_mta.queue.reading import State
-from fwd_mta.queue.record import dot_line, message_octets
+from fwd_mta.queue.record import dot_line, message_octets, record_line
 from fwd_mta.queue.recovery import doubted
+from fwd_mta.queue.spill import Spill
 from fwd_mta.queue.tree import value
+from fwd_mta.rules.retention import next_step
 
 Notices = Sequence[tuple[QueueEntry, Message]]
 
@@ -25,9 +28,11 @@ Notices = Sequence[tuple[QueueEntry, Message]]
 class Ledger:
     """The writes that an entry's holder makes; each ends or keeps its lease."""
 
-    def __init__(self, leases: Leases) -> None:
+    def __init__(self, leases: Leases, spill: Spill) -> None:
         self._tree = leases.tree
         self._all = leases
+        self._spill = spill
+        self._journal = leases.tree.journal
         self._dots = leases.tree.lane()
         leases.follow_up = self._follow_up
 
@@ -42,7 +47,10 @@ class Ledger:
     ) -> QueueEntry:
         """Write the new state, with the changes that waited for it."""
         lease = self._all.lease(entry.id)
+        mail = await self._journal.settled(entry.id)
         history = _with_changes(entry, step, lease)
+        if mail is not None:
+            return await self._record_young(mail, lease, history, release=release)
         state = history[-1][0]
         owing = bool(state.owed)
         home = self._all.home(state) if release and not owing else None
@@ -55,6 +63,26 @@ class Ledger:
             partial(self._recorded, lease, history, release),
         )
         return stored
+
+    async def _record_young(
+        self, mail: Mail, lease: Lease, history: History, *, release: bool
+    ) -> QueueEntry:
+        """Record in the journal what ends there; all else makes a file of it."""
+        entry = history[-1][0]
+        lines = b"".join(record_line(state, step) for state, step in history)
+        if not entry.owed and entry.held is None and (entry.is_final or not release):
+            await self._journal.progress(mail, lines)
+            filed = Filed(lease.path)
+            step = next_step(entry, self._tree.retention) if release else None
+            mail.due = step[1] if step else None
+        else:
+            home = self._tree.layout.incoming
+            if release and not entry.owed:
+                home = self._all.home(entry)
+            filed = await self._spill.run(mail, lines, home)
+        self._recorded(lease, history, release, Outcome(filed))
+        self._all.tell()
+        return entry
 
     def _recorded(
         self, lease: Lease, history: History, release: bool, outcome: Outcome
@@ -112,6 +140,12 @@ class Ledger:
             return
         until = max(until, soon)
         operations, home = self._tree.operations, self._all.minute(until)
+        mail = await self._journal.settled(entry.id)
+        if mail is not None:
+            filed = await self._spill.run(mail, b"", home)
+            self._postponed(lease, entry, until, Outcome(filed))
+            self._all.tell()
+            return
         await self._all.lane.run(
             entry.id,
             lambda: operations.file(entry.id, lease.path, home),
@@ -192,6 +226,10 @@ class Ledger:
         self, entry_id: str, recipients: Sequence[Recipient], now: float
     ) -> None:
         """Note that a final dot is about to go out; it waits for no sync."""
+        mail = await self._journal.settled(entry_id)
+        if mail is not None:
+            await self._journal.progress(mail, dot_line(recipients, now))
+            return
         path = self._all.path(entry_id)
         operations = self._tree.operations
         await self._dots.run(

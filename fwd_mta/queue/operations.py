@@ -7,6 +7,7 @@ after it an operation no longer fails.
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fwd_mta.interfaces import Disk, DiskFile
@@ -97,7 +98,7 @@ class Operations:
 
     def write(self, path: str, octets: bytes) -> Script[None]:
         """A new file, synced; a failed one is removed and its name not used again."""
-        file = self._fresh(path)
+        file = self.fresh(path)
         try:
             file.append(octets)
             yield (file,)
@@ -107,7 +108,8 @@ class Operations:
         finally:
             file.close()
 
-    def _fresh(self, path: str) -> DiskFile:
+    def fresh(self, path: str) -> DiskFile:
+        """A new file; one of that name is of an operation that failed."""
         try:
             return self._disk.create(path)
         except FileExistsError:
@@ -179,7 +181,7 @@ class Operations:
         files: list[DiskFile] = []
         try:
             for path, (_, octets) in zip(paths, notices, strict=True):
-                files.append(self._fresh(path))
+                files.append(self.fresh(path))
                 files[-1].append(octets)
             yield tuple(files)
             yield (self._layout.tmp,)
@@ -246,7 +248,7 @@ class Operations:
     def _mend(self, entry_id: str, path: str) -> Script[None]:
         """Replace a file that was not written well by a copy of what was good."""
         copy = f"{self._layout.tmp}/{entry_id}.copy"
-        old, new = self._disk.open(path), self._fresh(copy)
+        old, new = self._disk.open(path), self.fresh(copy)
         try:
             at, end = 0, self._spoilt[entry_id]
             while piece := old.read_at(at, min(CHUNK, end - at)):
@@ -298,6 +300,37 @@ class Operations:
         except OSError as error:
             return Filed(target, error)
         return Filed(target)
+
+    # Out of the journal
+
+    def copy(self, path: str, lines: bytes, source: str) -> Script[None]:
+        """A message of the journal and more records to a file in tmp, durable there."""
+        octets = self._reader.octets(path)
+        yield from self.write(source, octets + lines)
+        try:
+            yield (self._layout.tmp,)
+        except OSError:
+            self.forget(source)
+            raise
+
+    def move(self, source: str, target: str) -> Script[Filed]:
+        """Give a file in tmp its place; failing here leaves it to the next start."""
+        home = parts(target)[0]
+        try:
+            yield from self._moved(source, target)
+        except OSError as error:
+            return Filed(source, error)
+        try:
+            yield (home, self._layout.tmp)
+        except OSError as error:
+            return Filed(target, error)
+        return Filed(target)
+
+    def remove(self, path: str) -> Script[None]:
+        """Remove a file, durably; fine if it is gone."""
+        with suppress(FileNotFoundError):
+            self._disk.remove(path)
+        yield (parts(path)[0],)
 
     def _moved(self, path: str, target: str) -> Script[None]:
         home = parts(target)[0]

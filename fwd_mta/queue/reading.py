@@ -3,18 +3,30 @@
 Everything here runs on a worker's thread and changes nothing.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from errno import ENOENT, EROFS
 from heapq import nsmallest
+from itertools import chain
 from operator import itemgetter
 from typing import TypeVar
 from zlib import crc32
+
+from typing_extensions import override
 
 from fwd_mta.interfaces import Disk, DiskFile
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Step
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import Gone
-from fwd_mta.queue.layout import Layout, hour_end, minute_start, parts
+from fwd_mta.queue.journal import Mail
+from fwd_mta.queue.layout import (
+    PACK,
+    Layout,
+    hour_end,
+    may_hold,
+    minute_start,
+    parts,
+)
 from fwd_mta.queue.record import (
     HEADER_SIZE,
     Header,
@@ -23,6 +35,7 @@ from fwd_mta.queue.record import (
     parse_header,
     parse_records,
 )
+from fwd_mta.queue.segment import TRAILER_SIZE, pack_index, pack_index_size
 from fwd_mta.rules.identity import is_entry_id
 
 T = TypeVar("T")
@@ -73,13 +86,57 @@ class Content:
 class Reader:
     """Reads the files of one tree."""
 
-    def __init__(self, disk: Disk, layout: Layout) -> None:
+    def __init__(self, disk: Disk, layout: Layout, mails: dict[str, Mail]) -> None:
         self._disk = disk
         self._layout = layout
+        self._mails = mails
+
+    def opened(self, path: str) -> DiskFile:
+        """A message's file, or what stands for it in the journal or a pack."""
+        directory, name = parts(path)
+        if self._layout.is_young(path):
+            return self._young(name)
+        if directory.endswith(PACK):
+            return self._member(directory, name)
+        return self._disk.open(path)
+
+    def _young(self, entry_id: str) -> DiskFile:
+        mail = self._mails.get(entry_id)
+        if mail is None:
+            raise FileNotFoundError(ENOENT, "not in the journal", entry_id)
+        file = self._disk.open(self._layout.segment(mail.segment))
+        try:
+            return Held(file.read_at(mail.offset, mail.length) + mail.lines)
+        finally:
+            file.close()
+
+    def _member(self, pack: str, entry_id: str) -> DiskFile:
+        file = self._disk.open(pack)
+        for name, offset, length in _index(file):
+            if name == entry_id:
+                return Part(file, offset, length)
+        file.close()
+        raise FileNotFoundError(ENOENT, "not in the pack", entry_id)
+
+    def members(self, pack: str) -> list[str]:
+        """The ids of a pack's messages, in order; raises OSError or Corrupt."""
+        file = self._disk.open(pack)
+        try:
+            return [name for name, _, _ in _index(file)]
+        finally:
+            file.close()
+
+    def _exists(self, path: str) -> bool:
+        directory, name = parts(path)
+        if self._layout.is_young(path):
+            return name in self._mails
+        if directory.endswith(PACK):
+            return self._disk.exists(directory) and name in self.members(directory)
+        return self._disk.exists(path)
 
     def state(self, path: str) -> State:
         """Read header line and records; raises OSError, Corrupt or NewerFormat."""
-        file = self._disk.open(path)
+        file = self.opened(path)
         try:
             header = parse_header(file.read_at(0, HEADER_SIZE))
             octets = _rest(file, header.records)
@@ -89,7 +146,19 @@ class Reader:
         name = parts(path)[1].partition(".")[0]
         if not name == header.id == records.entry.id:
             raise Corrupt(f"the file holds message {records.entry.id}")
+        mail = self._mails.get(header.id) if self._layout.is_young(path) else None
+        if mail is not None and mail.doubtful:
+            open_ones = tuple(one.recipient for one in records.entry.open)
+            records = replace(records, doubt=open_ones)
         return State(path, header, records, records.length < len(octets))
+
+    def octets(self, path: str) -> bytes:
+        """All octets of a message's file."""
+        file = self.opened(path)
+        try:
+            return file.read_at(0, file.size())
+        finally:
+            file.close()
 
     def look(self, path: str) -> Look:
         """Read a state; what is wrong is a value."""
@@ -100,7 +169,7 @@ class Reader:
 
     def content(self, path: str, keep: int) -> Content:
         """Read head and body and verify them; a body over `keep` is only verified."""
-        file = self._disk.open(path)
+        file = self.opened(path)
         try:
             header = parse_header(file.read_at(0, HEADER_SIZE))
             head = _section(file, header.head, "header section")
@@ -113,7 +182,7 @@ class Reader:
 
     def piece(self, path: str, expected: Header, offset: int, length: int) -> bytes:
         """Some of a body, if the file still holds the content of that header."""
-        file = self._disk.open(path)
+        file = self.opened(path)
         try:
             if parse_header(file.read_at(0, HEADER_SIZE)) != expected:
                 raise StoreError(f"the content of {expected.id} was redacted meanwhile")
@@ -126,17 +195,36 @@ class Reader:
 
     def find(self, entry_id: str, hint: str = "") -> str | None:
         """The path of a message, wherever it lies; `hint` is tried first."""
-        if hint and self._disk.exists(hint):
+        if hint and self._exists(hint):
             return hint
         if not is_entry_id(entry_id):
             return None
         # A second look: it may have moved to where the first had been already.
         for _ in range(2):
+            if (mail := self._mails.get(entry_id)) is not None:
+                return f"{self._layout.segment(mail.segment)}/{entry_id}"
             for directory in self._directories():
                 path = f"{directory}/{entry_id}"
                 if self._disk.exists(path):
                     return path
+            if (packed := self.packed(entry_id)) is not None:
+                return packed
         return None
+
+    def packed(self, entry_id: str) -> str | None:
+        """Its path in a pack; the names of packs say what can lie in them."""
+        for hour in self.hours():
+            for name in self._disk.names(hour):
+                path = f"{hour}/{name}/{entry_id}"
+                if may_hold(name, entry_id) and self._is_member(path):
+                    return path
+        return None
+
+    def _is_member(self, path: str) -> bool:
+        try:
+            return self._exists(path)
+        except (OSError, StoreError):
+            return False  # the sweep says what is wrong with the pack
 
     def located(self, entry_id: str, hint: str, read: Callable[[str], T]) -> T:
         """Read at the hint, or where it is found when it moved; raises Gone."""
@@ -215,11 +303,35 @@ class Reader:
             places += [*self.hours(), self._layout.kept]
         named = (
             (name, f"{directory}/{name}")
-            for directory in places
-            for name in self._disk.scan(directory)
+            for directory, name in chain(
+                self._in_journal(), self._in_packs(places), self._named(places)
+            )
             if name > after and is_entry_id(name)
         )
         return dict(nsmallest(_NAMES_AT_ONCE, named, key=itemgetter(0)))
+
+    def _in_journal(self) -> Iterator[tuple[str, str]]:
+        for mail in list(self._mails.values()):
+            yield self._layout.segment(mail.segment), mail.id
+
+    def _in_packs(self, places: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Before files of their own: what was taken out of a pack is there twice."""
+        for directory in places:
+            if directory.startswith(self._layout.retained):
+                for name in self._disk.scan(directory):
+                    if name.endswith(PACK):
+                        pack = f"{directory}/{name}"
+                        yield from ((pack, one) for one in self._readable(pack))
+
+    def _named(self, places: Sequence[str]) -> Iterator[tuple[str, str]]:
+        for directory in places:
+            yield from ((directory, name) for name in self._disk.scan(directory))
+
+    def _readable(self, pack: str) -> list[str]:
+        try:
+            return self.members(pack)
+        except (OSError, StoreError):
+            return []  # the sweep says what is wrong with it
 
     def timeline(self, entry_id: str) -> list[Step]:
         """All that happened to a message; empty if it is not known."""
@@ -228,6 +340,74 @@ class Reader:
         except Gone:
             return []
         return state.records.steps()
+
+
+class Held(DiskFile):
+    """Octets in memory, read as if they were a file."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    @override
+    def append(self, data: bytes) -> None:
+        """Refused."""
+        raise OSError(EROFS, "what lies in the journal is not written to")
+
+    @override
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Refused."""
+        self.append(data)
+
+    @override
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Give up to `length` octets from `offset`."""
+        return self._octets[offset : offset + length]
+
+    @override
+    def size(self) -> int:
+        """Octets in it."""
+        return len(self._octets)
+
+    @override
+    def sync(self) -> None:
+        """Nothing was written."""
+
+    @override
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Part(Held):
+    """A part of an open file, read as if it were one."""
+
+    def __init__(self, file: DiskFile, offset: int, length: int) -> None:
+        super().__init__(b"")
+        self._file = file
+        self._offset = offset
+        self._length = length
+
+    @override
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Give up to `length` octets from `offset`."""
+        length = max(0, min(length, self._length - offset))
+        return self._file.read_at(self._offset + offset, length)
+
+    @override
+    def size(self) -> int:
+        """Octets in it."""
+        return self._length
+
+    @override
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _index(file: DiskFile) -> tuple[tuple[str, int, int], ...]:
+    """The index of a pack."""
+    end = file.size() - TRAILER_SIZE
+    length, crc = pack_index_size(file.read_at(max(0, end), TRAILER_SIZE))
+    return pack_index(file.read_at(max(0, end - length), length), crc)
 
 
 def _rest(file: DiskFile, offset: int) -> bytes:

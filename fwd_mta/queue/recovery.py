@@ -18,12 +18,14 @@ from fwd_mta.queue.commit import Script, run_together
 from fwd_mta.queue.layout import Layout, minute_start, parts
 from fwd_mta.queue.operations import NOTICE, Operations
 from fwd_mta.queue.reading import Look, Reader, State
-from fwd_mta.queue.record import FORMAT, IN_DOUBT, NewerFormat
+from fwd_mta.queue.record import IN_DOUBT, NewerFormat
+from fwd_mta.queue.replay import Replay, Replayed
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.settlement import in_doubt
 
-_FORMAT = b"fwd_mta queue %d\n" % FORMAT
+TREE_FORMAT = 2  # 1 had no journal
+_FORMAT = b"fwd_mta queue %d\n" % TREE_FORMAT
 _VERSION = re.compile(rb"fwd_mta queue (\d{1,9})\n\Z")
 _AT_ONCE = 64
 
@@ -36,6 +38,7 @@ class Recovered:
     fresh: list[tuple[str, float]] = field(default_factory=list)
     minutes: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    journal: Replayed = field(default_factory=Replayed)
 
 
 def doubted(state: State, now: float) -> tuple[QueueEntry, Step, list[Event]]:
@@ -91,6 +94,10 @@ class Recovery:
         found = Recovered(self._disk.lock(self._layout.lock, owner))
         try:
             self._check_format(found)
+            found.journal = Replay(
+                self._disk, self._layout, self._reader, self._policy
+            ).run(owner)
+            found.events += found.journal.events
             self._recover(found, now)
         except BaseException:
             found.release()
@@ -129,10 +136,12 @@ class Recovery:
         if version is None:
             found.events.append(Trouble(path, "is damaged", "it is written anew"))
             self._run(self._write_format(path))
-        elif int(version[1]) > FORMAT:
+        elif int(version[1]) < TREE_FORMAT:
+            self._run(self._write_format(path))
+        elif int(version[1]) > TREE_FORMAT:
             raise NewerFormat(
                 f"{path}: the queue has format {int(version[1])}, this fwd_mta reads"
-                f" up to {FORMAT}: run the version that wrote it, or a newer one"
+                f" up to {TREE_FORMAT}: run the version that wrote it, or a newer one"
             )
 
     def _run(self, script: Script[None]) -> None:

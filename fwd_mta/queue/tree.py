@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from twisted.internet.interfaces import IReactorTime
+
 from fwd_mta.events import Emit, Trouble
 from fwd_mta.interfaces import Disk, WallClock, Worker
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.queue.commit import Lane, Outcome, store_error
 from fwd_mta.queue.finished import FinishedOperations
+from fwd_mta.queue.journal import Journal
 from fwd_mta.queue.layout import Layout
 from fwd_mta.queue.operations import Operations
+from fwd_mta.queue.packs import PackOperations
 from fwd_mta.queue.reading import Reader
 from fwd_mta.rules.retention import RetentionPolicy
 
@@ -27,6 +31,9 @@ class Tree:
         wall: WallClock,
         retention: RetentionPolicy,
         emit: Emit,
+        clock: IReactorTime,
+        owner: str = "",
+        journal_worker: Worker | None = None,
     ) -> None:
         self.disk = disk
         self.worker = worker
@@ -34,10 +41,16 @@ class Tree:
         self.retention = retention
         self.emit = emit
         self.layout = Layout(root)
-        self.reader = Reader(disk, self.layout)
+        self.journal = Journal(
+            disk, self.layout, journal_worker or worker, wall, clock, owner
+        )
+        self.reader = Reader(disk, self.layout, self.journal.mails)
         self.operations = Operations(disk, self.layout, self.reader)
         self.finished = FinishedOperations(
             disk, self.layout, self.reader, self.operations
+        )
+        self.packs = PackOperations(
+            disk, self.layout, self.reader, self.operations, self.finished
         )
 
     def lane(self, after: Callable[[], None] = lambda: None) -> Lane:

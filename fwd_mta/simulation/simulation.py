@@ -326,6 +326,7 @@ class Simulation:
             hashing=LifeWorker(life, clock, None),
             emit=life.emit(self._happened),
             read_file=materials.files.__getitem__,
+            journal=LifeWorker(life, clock, entropy if self.plan.threads else None),
         )
         self.server = Server(
             self.configuration(),

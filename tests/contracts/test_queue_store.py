@@ -517,6 +517,7 @@ class FileStoreContract(QueueStoreContract):
 
     disk: Disk
     root: str
+    journal = False
 
     @override
     def make(self) -> QueueStore:
@@ -531,6 +532,7 @@ class FileStoreContract(QueueStoreContract):
             minimum_free_space=1000,
             message_size_limit=10_000,
             emit=self.events.append,
+            journal_worker=InlineWorker() if self.journal else None,
         )
 
     def restart(self) -> None:
@@ -609,3 +611,27 @@ class FileStoreTests(FileStoreContract, SynchronousTestCase):
         self.root = self.mktemp()
         self.set_up()
         self.addCleanup(lambda: self.get(self.store.stop()))
+
+
+class JournalInMemoryTests(FileStoreContract, SynchronousTestCase):
+    """Young mail in the journal, on the twin of the disk."""
+
+    journal = True
+
+    @override
+    def setUp(self) -> None:
+        self.disk = MemoryDisk()
+        self.root = "/var/lib/fwdmta"
+        self.set_up()
+
+
+class JournalTests(FileStoreContract, SynchronousTestCase):
+    """Young mail in the journal, on a real disk."""
+
+    journal = True
+
+    @override
+    def setUp(self) -> None:
+        self.disk = SystemDisk()
+        self.root = self.mktemp()
+        self.set_up()

@@ -58,8 +58,10 @@ class Violation(Exception):
 class World:
     """A machine with a disk, on which stores live one after the other."""
 
-    def __init__(self, disk: MemoryDisk) -> None:
+    def __init__(self, disk: MemoryDisk, *, journal: bool = False) -> None:
         self.disk = disk
+        self.journal = journal
+        self.owner = "process 1\nboot a\n"
         self.clock = Clock()
         self.wall = VirtualWall(self.clock)
         self.events: list[Event] = []
@@ -77,6 +79,8 @@ class World:
             minimum_free_space=1000,
             message_size_limit=1_000_000,
             emit=self.events.append,
+            owner=self.owner,
+            journal_worker=InlineWorker() if self.journal else None,
         )
 
     @property
@@ -107,6 +111,8 @@ class World:
         """Crash, and start another store on what is left."""
         self.disk.crash(crash, SeededEntropy(seed))
         self.events.clear()
+        for call in list(self.clock.getDelayedCalls()):
+            call.cancel()
         self.store = self.make()
         self.get(self.store.start(self.now))
 
@@ -116,7 +122,8 @@ class World:
         """Where the files of each message lie."""
         found: dict[str, list[str]] = {}
         for path in self.disk.files():
-            if path.endswith(("/format", "/terms", ".lock")):
+            known = ("/format", "/terms", ".lock")
+            if path.endswith(known) or "/journal/" in path:
                 continue
             name = path.rpartition("/")[2]
             found.setdefault(name, []).append(path.removeprefix(f"{ROOT}/"))
@@ -429,11 +436,13 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def crashes(operation: Operation, make: Callable[[], MemoryDisk]) -> Iterator[str]:
+def crashes(
+    operation: Operation, make: Callable[[], MemoryDisk], *, journal: bool = False
+) -> Iterator[str]:
     """Every crash of an operation; says which ones are not in the table."""
     for crash, seed in LOSSES:
         for number in range(1, 100):
-            world = World(make())
+            world = World(make(), journal=journal)
             world.get(world.store.start(world.now))
             one = operation.prepare(world)
             world.disk.fail_at(number)

@@ -242,10 +242,10 @@ class DamageTests(FileStoreCase, SynchronousTestCase):
     def test_a_newer_tree(self) -> None:
         """An older program refuses to start on it, with one clear line."""
         self.get(self.store.stop())
-        self.disk.spoil("/srv/queue/format", 0, b"fwd_mta queue 2\n")
+        self.disk.spoil("/srv/queue/format", 0, b"fwd_mta queue 3\n")
         words = self.failure(self.make().start(self.now), NewerFormat)
-        self.assertIn("the queue has format 2, this fwd_mta reads up to 1", words)
-        self.disk.spoil("/srv/queue/format", 0, b"fwd_mta queue 1\n")
+        self.assertIn("the queue has format 3, this fwd_mta reads up to 2", words)
+        self.disk.spoil("/srv/queue/format", 0, b"fwd_mta queue 2\n")
         self.get(self.make().start(self.now))
 
     def test_a_newer_message(self) -> None:
