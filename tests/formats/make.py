@@ -51,7 +51,13 @@ def rich(entry_id: str) -> QueueEntry:
 
 async def fill(store: FileStore, now: float) -> None:
     """One message of each kind."""
-    for name in (FRESH, WAITING, HELD, OWING, SENT, DOUBTFUL, BOUNCED, REDACTED):
+    sent = Step(now, "attempt", "", attempt(DELIVERED, at=now))
+    # First: redaction empties the journal, and the others are to lie there.
+    await store.add(entry(entry_id=REDACTED), Message(HEAD, BODY))
+    (first,) = await store.claim(now, 1)
+    await store.record(finished(first, now), sent)
+    await store.redact(REDACTED)
+    for name in (FRESH, WAITING, HELD, OWING, SENT, DOUBTFUL, BOUNCED):
         one = rich(name) if name == FRESH else entry(entry_id=name)
         await store.add(one, Message(HEAD, BODY))
     spool = store.spool()
@@ -60,7 +66,6 @@ async def fill(store: FileStore, now: float) -> None:
     await store.add(entry(entry_id=BIG), Message(HEAD, await spool.done()))
     claimed = {one.id: one for one in await store.claim(now, 100)}
     tried = Step(now, "attempt", "", attempt(DEFERRED, at=now))
-    sent = Step(now, "attempt", "", attempt(DELIVERED, at=now))
     refused = Step(now, "attempt", "", attempt(REFUSED, at=now))
     held = settlement.hold(claimed[HELD], "an operator's word")
     waiting = deferred(claimed[WAITING], now + 600)
@@ -68,8 +73,6 @@ async def fill(store: FileStore, now: float) -> None:
     await store.record(held, Step(now, "held", "by root"))
     await store.record(owing(claimed[OWING], now), refused)
     await store.record(finished(claimed[SENT], now), sent)
-    await store.record(finished(claimed[REDACTED], now), sent)
-    await store.redact(REDACTED)
     bounced = owing(claimed[BOUNCED], now)
     bounced = await store.record(bounced, refused)
     await store.pay(bounced, notices_for(bounced, now))
@@ -82,7 +85,16 @@ def main(root: str) -> None:
     clock = Clock()
     wall = VirtualWall(clock)
     store = FileStore(
-        SystemDisk(), root, InlineWorker(), wall, clock, POLICY, 0, 1000, print
+        SystemDisk(),
+        root,
+        InlineWorker(),
+        wall,
+        clock,
+        POLICY,
+        0,
+        1000,
+        print,
+        journal_worker=InlineWorker(),
     )
 
     async def work() -> None:

@@ -49,7 +49,7 @@ class FormatTests(SynchronousTestCase):
 
     @override
     def setUp(self) -> None:
-        self.assertIn("26.11.0", versions())
+        self.assertEqual(versions()[:2], ["26.11.0", "26.11.1"])
 
     def start(self, version: str) -> None:
         """Open a copy of a version's store."""
@@ -122,6 +122,7 @@ class FormatTests(SynchronousTestCase):
         """What happened is told as it was."""
         for version in versions():
             self.start(version)
+            self.get(self.store.claim(T0, 50))
             told = {
                 make.WAITING: ["accepted", "attempt"],
                 make.BOUNCED: ["accepted", "attempt", "paid"],
@@ -136,6 +137,7 @@ class FormatTests(SynchronousTestCase):
         """A dot without an answer is found, whoever sent it."""
         for version in versions():
             self.start(version)
+            self.get(self.store.claim(T0, 50))
             (event,) = self.events
             assert isinstance(event, Attempted)
             self.assertEqual((event.id, event.in_doubt), (make.DOUBTFUL, True))
@@ -160,6 +162,12 @@ class FormatTests(SynchronousTestCase):
             self.get(self.store.sweep(self.wall.now()))
             left = [path for path in self.disk.files() if "/retained/" in path]
             self.assertEqual(left, [])
+
+    def test_the_journal_is_among_them(self) -> None:
+        """The second form has young mail in a segment, and a pack."""
+        names = load("26.11.1").files()
+        self.assertTrue([name for name in names if "/queue/journal/" in name])
+        self.assertTrue([name for name in names if name.endswith(".pack")])
 
     def deliver(self, one: QueueEntry) -> None:
         """Deliver an entry, or pay what it owes."""
