@@ -49,6 +49,7 @@ from fwd_mta.queue.census import census
 from fwd_mta.queue.claims import Claims
 from fwd_mta.queue.commit import Outcome, Script
 from fwd_mta.queue.inspection import inspect
+from fwd_mta.queue.journal import Mail
 from fwd_mta.queue.layout import parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
@@ -211,13 +212,14 @@ class FileStore(QueueStore):
         step = Step(entry.queued_at, "accepted", _origin(entry))
         octets = message_octets(entry, step, message.head, body)
         journal = self._tree.journal
+
+        def accepted(mail: Mail) -> None:
+            self._added(entry, message, Outcome(journal.path(mail)))
+
         try:
-            mail = await journal.accept(entry.id, octets)
+            await journal.accept(entry.id, octets, accepted)
         except StoreError as error:
             self._added(entry, message, Outcome(None, error))
-            return
-        self._added(entry, message, Outcome(journal.path(mail)))
-        self._leases.tell()
 
     async def _is_there(self, entry: QueueEntry) -> bool:
         """Whether the id is there; one from before our start may lie anywhere."""

@@ -175,7 +175,8 @@ class SegmentWriter:
 class _Waiting:
     item: Item | None
     sync: bool
-    done: Deferred[Written]
+    written: Callable[[Written], None]
+    done: Deferred[None]
 
 
 class Journal:
@@ -202,7 +203,8 @@ class Journal:
         self._idle: list[Deferred[None]] = []
         self._soon: IDelayedCall | None = None
         self._rotate = False
-        self.opened: Callable[[], None] | None = None
+        self.opened: Callable[[], None] = _nothing
+        self.after: Callable[[], None] = _nothing
 
     def path(self, mail: Mail) -> str:
         """The place of a message, as a path."""
@@ -210,26 +212,38 @@ class Journal:
 
     # Writing
 
-    async def accept(self, entry_id: str, octets: bytes) -> Mail:
-        """Write a message; durable when it returns."""
-        number, offset = await self._write(Item(Kind.MESSAGE, entry_id, octets), True)
-        mail = Mail(entry_id, number, offset, len(octets))
-        self.mails[entry_id] = mail
-        self.segments[number].mails[entry_id] = mail
-        return mail
+    def accept(
+        self, entry_id: str, octets: bytes, accepted: Callable[[Mail], None]
+    ) -> Deferred[None]:
+        """Write a message; it is durable when `accepted` is called, and then it fires.
 
-    async def progress(self, mail: Mail, lines: bytes) -> None:
-        """Write more records of a message; they survive a kill when it returns."""
-        await self._write(Item(Kind.LINES, mail.id, lines), False)
-        mail.lines += lines
+        All of a batch are accepted before anything else is told of them.
+        """
 
-    async def moved(self, item: Item) -> None:
-        """Write that something is a file now; durable when it returns."""
-        await self._write(item, True)
+        def written(place: Written) -> None:
+            number, offset = place
+            mail = Mail(entry_id, number, offset, len(octets))
+            self.mails[entry_id] = mail
+            self.segments[number].mails[entry_id] = mail
+            accepted(mail)
 
-    async def sync(self) -> None:
-        """Return when all that was written is durable."""
-        await self._write(None, True)
+        return self._write(Item(Kind.MESSAGE, entry_id, octets), True, written)
+
+    def progress(self, mail: Mail, lines: bytes) -> Deferred[None]:
+        """Write more records of a message; they survive a kill when it fires."""
+
+        def written(_: Written) -> None:
+            mail.lines += lines
+
+        return self._write(Item(Kind.LINES, mail.id, lines), False, written)
+
+    def moved(self, item: Item) -> Deferred[None]:
+        """Write that something is a file now; durable when it fires."""
+        return self._write(item, True)
+
+    def sync(self) -> Deferred[None]:
+        """Fires when all that was written is durable."""
+        return self._write(None, True)
 
     async def rotate(self) -> None:
         """Close the open segment; the next write opens another."""
@@ -246,9 +260,14 @@ class Journal:
             await waiting
         return None
 
-    def _write(self, item: Item | None, sync: bool) -> Deferred[Written]:
-        done: Deferred[Written] = Deferred()
-        self._waiting.append(_Waiting(item, sync, done))
+    def _write(
+        self,
+        item: Item | None,
+        sync: bool,
+        written: Callable[[Written], None] | None = None,
+    ) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._waiting.append(_Waiting(item, sync, written or _ignored, done))
         self._next()
         return done
 
@@ -284,12 +303,13 @@ class Journal:
         if not sync:
             self._sync_soon()
         given = iter(places)
-        answers = [
-            (one.done, next(given) if one.item is not None else (0, 0)) for one in batch
-        ]
-        for done, place in answers:
-            done.callback(place)
+        for one in batch:
+            if one.item is not None:
+                one.written(next(given))
         self._next()
+        for one in batch:
+            one.done.callback(None)
+        self.after()
 
     def _failed(self, failure: Failure, batch: list[_Waiting]) -> None:
         self._running = False
@@ -323,8 +343,7 @@ class Journal:
             return
         if open_one not in self.segments:
             self.segments[open_one] = Segment(open_one, now)
-            if self.opened is not None:
-                self.opened()
+            self.opened()
         self.segments[open_one].octets = self.writer.length
 
     def current(self) -> Segment | None:
@@ -347,7 +366,7 @@ class Journal:
             self.segments[segment.number] = segment
             self.mails.update(segment.mails)
             self.writer.number = max(self.writer.number, segment.number)
-        if segments and self.opened is not None:
+        if segments:
             self.opened()
 
     def forget(self, mail: Mail) -> None:
@@ -374,3 +393,11 @@ class Journal:
             await self._write(Item(Kind.STOPPED, "", b""), True)
         await self.idle()
         await self._worker.run(self.writer.close)
+
+
+def _ignored(place: Written) -> None:
+    """Where it lies does not matter."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -37,6 +37,7 @@ class Leases:
         self.agenda = Agenda()
         self.young = Young(memory_bound)
         self.lane = tree.lane(self.tell)
+        tree.journal.after = self.tell
         self.follow_up: Callable[[Lease, QueueEntry], None] | None = None
         self._leases: dict[str, Lease] = {}
         self._watchers: list[Callable[[], None]] = []

@@ -70,6 +70,7 @@ class Ledger:
         """Record in the journal what ends there; all else makes a file of it."""
         entry = history[-1][0]
         lines = b"".join(record_line(state, step) for state, step in history)
+        path = lease.path
         if not entry.owed and entry.held is None and (entry.is_final or not release):
             await self._journal.progress(mail, lines)
             filed = Filed(lease.path)
@@ -81,7 +82,8 @@ class Ledger:
                 home = self._all.home(entry)
             filed = await self._spill.run(mail, lines, home)
         self._recorded(lease, history, release, Outcome(filed))
-        self._all.tell()
+        if filed.path != path:
+            self._all.tell()
         return entry
 
     def _recorded(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from fwd_mta.events import Event, Trouble
 from fwd_mta.interfaces import Disk
-from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import Corrupt
 from fwd_mta.queue.journal import Mail, Segment
 from fwd_mta.queue.layout import Layout, parts, segment_number
@@ -19,7 +18,6 @@ from fwd_mta.queue.segment import (
     Frame,
     Kind,
     Moved,
-    Scanned,
     SegmentHeader,
     header_in,
     moved_in,
@@ -27,6 +25,8 @@ from fwd_mta.queue.segment import (
 )
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionPolicy, next_step
+
+_HEADER_OCTETS = 4096
 
 
 @dataclass(slots=True)
@@ -39,13 +39,30 @@ class Replayed:
 
 
 @dataclass(slots=True)
-class _Read:
-    """One segment as it was read."""
+class _Told:
+    """What the frames say, gathered segment by segment."""
 
-    number: int
-    octets: bytes
-    header: SegmentHeader
-    found: Scanned
+    mails: dict[str, Mail] = field(default_factory=dict)
+    first: dict[str, bytes] = field(default_factory=dict)
+    moves: dict[str, Moved] = field(default_factory=dict)
+
+    def take(self, number: int, frame: Frame, *, power_lost: bool) -> None:
+        """Take the next frame; raises Corrupt."""
+        mails = self.mails
+        if frame.kind is Kind.MESSAGE:
+            mail = Mail(frame.id, number, frame.offset, len(frame.octets))
+            mail.doubtful = power_lost
+            mails[frame.id] = mail
+            header = parse_header(frame.octets[:HEADER_SIZE])
+            self.first[frame.id] = frame.octets[header.records :]
+        elif frame.kind is Kind.LINES and frame.id in mails:
+            mails[frame.id].lines += frame.octets
+        elif frame.kind is Kind.MOVED:
+            self.moves[frame.id] = moved_in(frame)
+            mails.pop(frame.id, None)
+        elif frame.kind is Kind.STOPPED:
+            for mail in mails.values():
+                mail.doubtful = False
 
 
 class Replay:
@@ -62,55 +79,52 @@ class Replay:
     def run(self, owner: str) -> Replayed:
         """Read all segments, finish what was committed; raises OSError, StoreError."""
         result = Replayed()
-        read = list(self._segments(result))
-        mails, moves = self._applied(read, owner)
-        self._finish([moved for _, moved in moves])
-        gone = {int(name) for name, _ in moves if not is_entry_id(name)}
-        for one in read:
-            self._set_aside(one, result)
-            if one.number in gone:
-                self._remove(one.number)
-                continue
-            segment = Segment(one.number, 0.0, 0.0, len(one.octets))
-            result.segments.append(segment)
-        self._index(read, mails, result)
+        headers = dict(self._headers(result))
+        self._disk.sync_directory(self._layout.journal)
+        valid = {header.previous: header.valid for header in headers.values()}
+        told = _Told()
+        for number, header in headers.items():
+            power_lost = _boot(header.owner) != _boot(owner)
+            octets = self._octets(self._layout.segment(number))
+            found = scan(octets, number, valid.get(number))
+            for frame in found.frames:
+                told.take(number, frame, power_lost=power_lost)
+            self._set_aside(number, octets, found.damaged, result)
+            result.segments.append(Segment(number, 0.0, 0.0, len(octets)))
+        self._finish(list(told.moves.values()))
+        self._remove_packed(told.moves, result)
+        self._index(told, result)
         return result
 
     # Reading
 
-    def _segments(self, result: Replayed) -> Iterator[_Read]:
-        """All segments in order, each synced: what was read must not go again."""
-        found: list[tuple[int, bytes, SegmentHeader]] = []
+    def _headers(self, result: Replayed) -> Iterator[tuple[int, SegmentHeader]]:
+        """The segments in order, by their headers."""
         for name in self._disk.names(self._layout.journal):
             number = segment_number(name)
             path = f"{self._layout.journal}/{name}"
             if number is None:
                 result.events.append(Trouble(path, "is no segment of ours", "move it"))
                 continue
-            octets = self._octets(path)
-            header = header_in(scan(octets, number))
+            header = header_in(scan(self._octets(path, _HEADER_OCTETS), number))
             if header is None:
-                self._headless(path, octets, result)
+                self._headless(path, number, result)
             else:
-                found.append((number, octets, header))
-        self._disk.sync_directory(self._layout.journal)
-        valid = {header.previous: header.valid for _, _, header in found}
-        for number, octets, header in found:
-            scanned = scan(octets, number, valid.get(number))
-            yield _Read(number, octets, header, scanned)
+                yield number, header
 
-    def _octets(self, path: str) -> bytes:
+    def _octets(self, path: str, limit: int | None = None) -> bytes:
+        """A segment, synced: what was read must not go again."""
         file = self._disk.open(path)
         try:
-            file.sync()
-            return file.read_at(0, file.size())
+            if limit is None:
+                file.sync()
+            return file.read_at(0, file.size() if limit is None else limit)
         finally:
             file.close()
 
-    def _headless(self, path: str, octets: bytes, result: Replayed) -> None:
+    def _headless(self, path: str, number: int, result: Replayed) -> None:
         """A segment whose header was never synced holds nothing that was promised."""
-        number = segment_number(parts(path)[1]) or 0
-        if not scan(octets, number).frames:
+        if not scan(self._octets(path), number).frames:
             self._disk.remove(path)
             return
         target = f"{self._layout.corrupt}/{parts(path)[1]}"
@@ -118,40 +132,7 @@ class Replay:
         self._disk.sync_directory(self._layout.corrupt)
         result.events.append(Trouble(path, "has no header", f"look at {target}"))
 
-    # What the frames say
-
-    def _applied(
-        self, read: list[_Read], owner: str
-    ) -> tuple[dict[str, Mail], list[tuple[str, Moved]]]:
-        mails: dict[str, Mail] = {}
-        moves: dict[str, Moved] = {}
-        for one in read:
-            power_lost = _boot(one.header.owner) != _boot(owner)
-            for frame in one.found.frames:
-                self._apply(one.number, frame, mails, moves, power_lost=power_lost)
-        return mails, list(moves.items())
-
-    @staticmethod
-    def _apply(
-        number: int,
-        frame: Frame,
-        mails: dict[str, Mail],
-        moves: dict[str, Moved],
-        *,
-        power_lost: bool,
-    ) -> None:
-        if frame.kind is Kind.MESSAGE:
-            mail = Mail(frame.id, number, frame.offset, len(frame.octets))
-            mail.doubtful = power_lost
-            mails[frame.id] = mail
-        elif frame.kind is Kind.LINES and frame.id in mails:
-            mails[frame.id].lines += frame.octets
-        elif frame.kind is Kind.MOVED:
-            moves[frame.id] = moved_in(frame)
-            mails.pop(frame.id, None)
-        elif frame.kind is Kind.STOPPED:
-            for mail in mails.values():
-                mail.doubtful = False
+    # What was committed
 
     def _finish(self, moves: list[Moved]) -> None:
         """Finish each rename that was committed."""
@@ -168,18 +149,25 @@ class Replay:
             if touched:
                 self._disk.sync_directory(directory)
 
-    def _remove(self, number: int) -> None:
-        self._disk.remove(self._layout.segment(number))
-        self._disk.sync_directory(self._layout.journal)
+    def _remove_packed(self, moves: dict[str, Moved], result: Replayed) -> None:
+        """Remove the segments that are packs by now."""
+        packed = {int(name) for name in moves if not is_entry_id(name)}
+        for segment in result.segments:
+            if segment.number in packed:
+                self._disk.remove(self._layout.segment(segment.number))
+                self._disk.sync_directory(self._layout.journal)
+        result.segments = [one for one in result.segments if one.number not in packed]
 
-    def _set_aside(self, one: _Read, result: Replayed) -> None:
+    def _set_aside(
+        self, number: int, octets: bytes, damaged: list[Damage], result: Replayed
+    ) -> None:
         """Copy what is damaged to corrupt, once."""
-        for damage in one.found.damaged:
-            target = f"{self._layout.corrupt}/{one.number}-{damage.offset}"
+        for damage in damaged:
+            target = f"{self._layout.corrupt}/{number}-{damage.offset}"
             if not self._disk.exists(target):
-                self._copy(one.octets, damage, target)
+                self._copy(octets, damage, target)
             what = f"{damage.length} octets at {damage.offset} are damaged"
-            path = self._layout.segment(one.number)
+            path = self._layout.segment(number)
             result.events.append(Trouble(path, what, f"look at {target}"))
 
     def _copy(self, octets: bytes, damage: Damage, target: str) -> None:
@@ -193,18 +181,14 @@ class Replay:
 
     # The index
 
-    def _index(
-        self, read: list[_Read], mails: dict[str, Mail], result: Replayed
-    ) -> None:
+    def _index(self, told: _Told, result: Replayed) -> None:
         segments = {segment.number: segment for segment in result.segments}
-        octets = {one.number: one.octets for one in read}
-        for mail in mails.values():
+        for mail in told.mails.values():
             segment = segments.get(mail.segment)
             if segment is None:
                 continue  # it lies in a pack
             try:
-                whole = octets[mail.segment][mail.offset : mail.offset + mail.length]
-                entry = self._entry(whole + mail.lines)
+                entry = parse_records(told.first[mail.id] + mail.lines).entry
             except Corrupt as error:
                 result.events.append(Trouble(mail.id, str(error), "see queue/journal"))
                 continue
@@ -214,11 +198,6 @@ class Replay:
                 mail.due = step[1]
                 continue
             result.open.append((mail, entry.due or 0.0))
-
-    @staticmethod
-    def _entry(octets: bytes) -> QueueEntry:
-        header = parse_header(octets[:HEADER_SIZE])
-        return parse_records(octets[header.records :]).entry
 
 
 def _boot(owner: str) -> str:
