@@ -25,6 +25,8 @@ MESSAGES = 100
 class ThreadedFileStoreTests(TestCase):
     """Twenty clients and a scheduler at once."""
 
+    journal = False
+
     @override
     def setUp(self) -> None:
         self.wall = SystemClock()
@@ -45,7 +47,15 @@ class ThreadedFileStoreTests(TestCase):
             1000,
             self.events.append,
             owner=lock_text(),
+            journal_worker=self.make_journal(threads) if self.journal else None,
         )
+
+    def make_journal(self, threads: IReactorFromThreads) -> ThreadWorker:
+        """The one thread of a journal."""
+        worker = ThreadWorker(threads, "journal", 1)
+        worker.start()
+        self.addCleanup(worker.stop)
+        return worker
 
     async def submit(self, left: list[int]) -> None:
         """A client that submits one message after the other."""
@@ -80,5 +90,23 @@ class ThreadedFileStoreTests(TestCase):
         self.assertEqual(await self.store.entries(EntryFilter()), [])
         done = await self.store.entries(EntryFilter(finished=True))
         self.assertEqual(len(done), MESSAGES)
+        await self.put_away()
         await self.store.stop()
         self.assertEqual(self.events, [])
+
+    async def put_away(self) -> None:
+        """Nothing: each message is in its file."""
+
+
+class ThreadedJournalTests(ThreadedFileStoreTests):
+    """The same with a journal, whose segments are put away while all goes on."""
+
+    journal = True
+
+    @override
+    async def put_away(self) -> None:
+        """Retire everything; all of it is still there."""
+        await self.store._retirement.retire(at_once=True)
+        done = await self.store.entries(EntryFilter(finished=True))
+        self.assertEqual(len(done), MESSAGES)
+        self.assertEqual(self.store._tree.journal.mails, {})
