@@ -90,6 +90,9 @@ class Reader:
         self._disk = disk
         self._layout = layout
         self._mails = mails
+        self._last_index: tuple[
+            tuple[str, int, bytes] | None, dict[str, tuple[int, int]]
+        ] = (None, {})
 
     def opened(self, path: str) -> DiskFile:
         """A message's file, or what stands for it in the journal or a pack."""
@@ -112,17 +115,36 @@ class Reader:
 
     def _member(self, pack: str, entry_id: str) -> DiskFile:
         file = self._disk.open(pack)
-        for name, offset, length in _index(file):
-            if name == entry_id:
-                return Part(file, offset, length)
+        try:
+            place = self._index(pack, file).get(entry_id)
+        except BaseException:
+            file.close()
+            raise
+        if place is not None:
+            return Part(file, *place)
         file.close()
         raise FileNotFoundError(ENOENT, "not in the pack", entry_id)
+
+    def _index(self, pack: str, file: DiskFile) -> dict[str, tuple[int, int]]:
+        """Where each message of a pack lies; the last index read is kept.
+
+        A pack that was written anew has another trailer, or the same index.
+        """
+        end = file.size() - TRAILER_SIZE
+        trailer = file.read_at(max(0, end), TRAILER_SIZE)
+        known, index = self._last_index
+        if known != (pack, end, trailer):
+            length, crc = pack_index_size(trailer)
+            read = pack_index(file.read_at(max(0, end - length), length), crc)
+            index = {name: (offset, length) for name, offset, length in read}
+            self._last_index = (pack, end, trailer), index
+        return index
 
     def members(self, pack: str) -> list[str]:
         """The ids of a pack's messages, in order; raises OSError or Corrupt."""
         file = self._disk.open(pack)
         try:
-            return [name for name, _, _ in _index(file)]
+            return list(self._index(pack, file))
         finally:
             file.close()
 
@@ -401,13 +423,6 @@ class Part(Held):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _index(file: DiskFile) -> tuple[tuple[str, int, int], ...]:
-    """The index of a pack."""
-    end = file.size() - TRAILER_SIZE
-    length, crc = pack_index_size(file.read_at(max(0, end), TRAILER_SIZE))
-    return pack_index(file.read_at(max(0, end - length), length), crc)
 
 
 def _rest(file: DiskFile, offset: int) -> bytes:
