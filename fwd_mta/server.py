@@ -52,6 +52,7 @@ from fwd_mta.net.tls import (
 from fwd_mta.outbound.agent import Agent
 from fwd_mta.outbound.outlook import outlook
 from fwd_mta.outbound.policy_file import PolicyFile
+from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.keeper import Keeper
 from fwd_mta.queue.scheduler import Machine, Scheduler
 from fwd_mta.rules.classification import RuleTable
@@ -103,16 +104,7 @@ class Server:
         self._seams = seams
         self._load = load or (lambda: self.configuration)
         self._tls = self._server_tls(configuration)
-        self.store = settings.store_of(
-            configuration,
-            seams.disk,
-            seams.storage,
-            seams.wall,
-            seams.clock,
-            seams.emit,
-            seams.owner,
-            seams.journal,
-        )
+        self.store = self._make_store()
         self.accounts = FileAccounts(self._accounts_file, seams.hashing, seams.entropy)
         self.checks = self._make_checks()
         self.intake = self._make_intake()
@@ -121,33 +113,10 @@ class Server:
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
-        self.limits = LimitsFile(
-            f"{configuration.state_dir}/state/limits.json",
-            seams.disk,
-            seams.storage,
-            seams.clock,
-            seams.wall,
-            seams.emit,
-        )
-        self._policy_file = PolicyFile(
-            f"{configuration.state_dir}/state/mta-sts.json",
-            seams.disk,
-            seams.storage,
-            seams.emit,
-        )
+        self.limits = self._make_limits()
+        self._policy_file = self._make_policy_file()
         self.factories = [self._make_factory(one) for one in configuration.listeners]
-        self.commands = Commands(
-            self.store,
-            seams.wall,
-            self.scheduler.wake,
-            self.reload,
-            self._lift,
-            {
-                "why": self._make_why().ask,
-                "limits": self._limits_of,
-                **self._make_retention().verbs,
-            },
-        )
+        self.commands = self._make_commands()
         self._control = ControlFactory(self.commands, seams.emit)
         self.ports: list[IListeningPort] = []
         self._control_port: IListeningPort | None = None
@@ -159,6 +128,51 @@ class Server:
         self.scheduler.sites.lift(blocks=everything)
 
     # Making the rooms
+
+    def _make_store(self) -> FileStore:
+        seams = self._seams
+        return settings.store_of(
+            self.configuration,
+            seams.disk,
+            seams.storage,
+            seams.wall,
+            seams.clock,
+            seams.emit,
+            seams.owner,
+            seams.journal,
+        )
+
+    def _state_file(self, name: str) -> str:
+        return f"{self.configuration.state_dir}/state/{name}"
+
+    def _make_limits(self) -> LimitsFile:
+        seams = self._seams
+        return LimitsFile(
+            self._state_file("limits.json"),
+            seams.disk,
+            seams.storage,
+            seams.clock,
+            seams.wall,
+            seams.emit,
+        )
+
+    def _make_policy_file(self) -> PolicyFile:
+        seams, path = self._seams, self._state_file("mta-sts.json")
+        return PolicyFile(path, seams.disk, seams.storage, seams.emit)
+
+    def _make_commands(self) -> Commands:
+        return Commands(
+            self.store,
+            self._seams.wall,
+            self.scheduler.wake,
+            self.reload,
+            self._lift,
+            {
+                "why": self._make_why().ask,
+                "limits": self._limits_of,
+                **self._make_retention().verbs,
+            },
+        )
 
     def _accounts_file(self) -> bytes:
         return self._seams.read_file(self.configuration.accounts.file)
