@@ -189,17 +189,14 @@ class World:
         wait = at_most if soonest is None else min(max(soonest - now, 0.0), at_most)
         self.clock.advance(wait)
 
-    def connect(self, port: int) -> Wire:
+    def connect(self, port: int, wire: Wire | None = None) -> Wire:
         """Connect a client, in clear."""
-        joined = self.network.connect(
-            OUR_ADDRESS, port, Factory.forProtocol(Wire), 30, source="10.0.0.9"
-        )
-        wires: list[object] = []
-        _ = joined.addCallback(wires.append)
+        client = wire or Wire()
+        factory = Factory.forProtocol(lambda: client)
+        joined = self.network.connect(OUR_ADDRESS, port, factory, 30, source="10.0.0.9")
+        self.done(joined)
         self.settle()
-        wire = wires[0]
-        assert isinstance(wire, Wire)
-        return wire
+        return client
 
     def submit(self, *recipients: str, content: bytes = b"") -> bytes:
         """Submit a message by the relay listener; gives the last reply."""

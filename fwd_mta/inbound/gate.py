@@ -43,6 +43,7 @@ class Gate:
         self._busy = False
         self._pumping = False
         self._blocked = False
+        self._said_all = False
         self._holds: set[str] = set()
         self._cut: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
@@ -139,6 +140,14 @@ class Gate:
         self._input += data
         self._pump()
 
+    def readConnectionLost(self) -> None:
+        """The client says no more but still listens: it hears every answer first."""
+        self._said_all = True
+        self._leave_when_answered()
+
+    def writeConnectionLost(self) -> None:
+        """We never close one side alone."""
+
     def pauseProducing(self) -> None:
         """The client does not read its replies: let no more commands in.
 
@@ -200,6 +209,11 @@ class Gate:
             self._pumping = False
         self._flush()
         self._flow()
+        self._leave_when_answered()
+
+    def _leave_when_answered(self) -> None:
+        if self._said_all and not (self._busy or self._blocked):
+            self.close()
 
     def _may_go_on(self) -> bool:
         waits = self._busy or self._blocked or self.closing

@@ -17,6 +17,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
+    IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
     IReactorTime,
@@ -156,7 +157,7 @@ class _Chunk:
     refusal: Reply | None
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHandshakeListener, IHalfCloseableProtocol, IPushProducer)
 class FwdESMTP(Gate, smtp.ESMTP):
     """One submission session."""
 

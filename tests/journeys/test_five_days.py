@@ -4,6 +4,7 @@ import itertools
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from fwd_mta.inbound import limits, watching
 from fwd_mta.mail.entry import EntryFilter, StandingState, Status
 from fwd_mta.rules.retry import RetrySchedule
 from tests.kit import World
@@ -16,6 +17,9 @@ class FiveDaysTests(SynchronousTestCase):
 
     def test_five_days_of_retries(self) -> None:
         """About 120 tries by the schedule, one delay notice, a last try, a failure."""
+        # Two loops that look at files all day long are no part of this journey.
+        self.patch(watching, "LOOK_EVERY", DAY)
+        self.patch(limits, "WRITE_EVERY", DAY)
         world = World()
         world.start()
         accepted = world.submit("bob+later@example.net")
