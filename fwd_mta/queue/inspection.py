@@ -24,6 +24,7 @@ from fwd_mta.queue.layout import (
 )
 from fwd_mta.queue.reading import Content, Reader, State
 from fwd_mta.queue.record import HEADER_SIZE, Header
+from fwd_mta.queue.segment import scan
 from fwd_mta.queue.tree import Tree
 from fwd_mta.rules.identity import is_entry_id, made_at
 from fwd_mta.rules.retention import (
@@ -144,10 +145,20 @@ class _Inspection:
         number = segment_number(parts(path)[1])
         if number is None:
             return self._found(path, FindingKind.UNKNOWN, "is no segment of ours")
-        if number / 1000 + _DAY > self._now:
+        try:
+            file = self._disk.open(path)
+        except FileNotFoundError:
             return _Seen(path)
+        octets = file.read_at(0, file.size())
+        file.close()
+        for one in scan(octets, number).damaged:
+            what = f"{one.length} octets at {one.offset} are damaged"
+            cure = "a restart copies them to queue/corrupt and reads the rest"
+            return self._found(path, FindingKind.DAMAGE, what, cure, len(octets))
+        if number / 1000 + _DAY > self._now:
+            return _Seen(path, len(octets))
         what = "is a segment that was not put away"
-        return self._found(path, FindingKind.LEFTOVER, what, "see `journalctl`")
+        return self._found(path, FindingKind.LEFTOVER, what, "see the log for why")
 
     # Messages
 

@@ -49,13 +49,17 @@ class Mail:
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """A segment, open or closed, and what lies in it."""
+    """A segment, open or closed, and what lies in it.
+
+    `pack`: its finished mail is this pack from now on, though not in its place yet.
+    """
 
     number: int
     opened_at: float
     closed_at: float | None = None
     octets: int = 0
     mails: dict[str, Mail] = field(default_factory=dict)
+    pack: tuple[str, str] | None = None
 
 
 Written = tuple[int, int]  # the segment, and where an item's octets begin in it

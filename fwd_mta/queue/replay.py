@@ -107,10 +107,14 @@ class Replay:
                 result.events.append(Trouble(path, "is no segment of ours", "move it"))
                 continue
             header = header_in(scan(self._octets(path, _HEADER_OCTETS), number))
-            if header is None:
-                self._headless(path, number, result)
-            else:
+            if header is not None:
                 yield number, header
+            elif scan(self._octets(path), number).frames:
+                what = "has no header, what else it holds is read"
+                result.events.append(Trouble(path, what, "look at queue/corrupt"))
+                yield number, SegmentHeader("", 0, 0)
+            else:
+                self._disk.remove(path)  # its header was never synced
 
     def _octets(self, path: str, limit: int | None = None) -> bytes:
         """A segment, synced: what was read must not go again."""
@@ -121,16 +125,6 @@ class Replay:
             return file.read_at(0, file.size() if limit is None else limit)
         finally:
             file.close()
-
-    def _headless(self, path: str, number: int, result: Replayed) -> None:
-        """A segment whose header was never synced holds nothing that was promised."""
-        if not scan(self._octets(path), number).frames:
-            self._disk.remove(path)
-            return
-        target = f"{self._layout.corrupt}/{parts(path)[1]}"
-        self._disk.rename(path, target)
-        self._disk.sync_directory(self._layout.corrupt)
-        result.events.append(Trouble(path, "has no header", f"look at {target}"))
 
     # What was committed
 

@@ -159,7 +159,24 @@ class Retirement:
         self._all.tell()
 
     async def _pack(self, segment: Segment, mails: Sequence[Mail]) -> None:
-        """Put finished mail into a pack."""
+        """Put finished mail into a pack; what was committed is only moved again."""
+        if segment.pack is None:
+            segment.pack = await self._committed(segment, mails)
+        source, target = segment.pack
+        operations = self._tree.operations
+        filed = await self._lane.run(
+            source, lambda: operations.move(source, target), value
+        )
+        assert isinstance(filed, Filed)  # noqa: S101 - what `move` gives
+        if filed.path != target:
+            raise StoreError(f"{source} is not in its place: {filed.trouble}")
+        for mail in mails:
+            self._journal.forget(mail)
+
+    async def _committed(
+        self, segment: Segment, mails: Sequence[Mail]
+    ) -> tuple[str, str]:
+        """Write a pack to tmp, and in the journal that it counts; where it goes."""
         layout, now = self._tree.layout, self._tree.wall.now()
         await self._journal.sync()
         ids = [mail.id for mail in mails]
@@ -168,18 +185,10 @@ class Retirement:
         self._packed += 1
         source = f"{layout.tmp}/{name}.{self._packed}"
         target = f"{layout.hour(due, now)}/{name}"
-        packs, operations = self._tree.packs, self._tree.operations
+        packs = self._tree.packs
         await self._lane.run(source, lambda: packs.write(source, mails), value)
         await self._journal.moved(moved_item(str(segment.number), source, target))
-        filed = await self._lane.run(
-            source, lambda: operations.move(source, target), value
-        )
-        assert isinstance(filed, Filed)  # noqa: S101 - what `move` gives
-        if filed.trouble is not None:
-            self._tree.say(target, f"not filed: {filed.trouble}", "a start does it")
-            raise StoreError(f"{source} is not filed yet")
-        for mail in mails:
-            self._journal.forget(mail)
+        return source, target
 
     async def _remove(self, segment: Segment) -> None:
         path = self._tree.layout.segment(segment.number)

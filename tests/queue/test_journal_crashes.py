@@ -503,3 +503,42 @@ class JournalTroubleTests(SynchronousTestCase):
         self.disk.spoil(pack, 200, b"XXXX")
         inspected = self.world.get(self.world.store.inspect())
         self.assertEqual(len(inspected.findings), 1)
+
+    def test_a_segment_without_a_header(self) -> None:
+        """A header that rotted takes no message with it; both hear of it."""
+        one = self.add(1)
+        (path,) = self.segments()
+        self.disk.spoil(path, 3, b"XX")
+        (finding,) = self.world.get(self.world.store.inspect()).findings
+        self.assertIn("damaged", finding.what)
+        self.world.restart(Crash.KEPT, 0)
+        self.assertEqual(self.world.entry(one.id), one)
+        troubles = [one for one in self.world.events if isinstance(one, Trouble)]
+        self.assertIn("has no header", troubles[0].what)
+
+    def test_a_pack_that_cannot_be_moved(self) -> None:
+        """It counts from its commit; it is moved later, or by the next start."""
+        for at_start in (False, True):
+            one = self.finish(1 + at_start)
+            self.disk.refuse(errno.EIO, "rename")
+            self.world.get(retire(self.world, one))
+            self.disk.relent()
+            if at_start:
+                self.world.restart(Crash.LOST, 0)
+            else:
+                self.world.get(retire(self.world, one))
+            (place,) = [
+                place
+                for place in self.world.places().values()
+                if f"{one.id}_" in place[0]
+            ]
+            self.assertEqual(len(place), 1)
+            self.assertEqual(self.world.entry(one.id), one)
+
+    def finish(self, number: int) -> QueueEntry:
+        """A message delivered at once, with all of it synced."""
+        one = self.add(number)
+        self.world.get(self.world.store.claim(self.world.now, 1))
+        done = self.world.record(to_finish(self.world, one))
+        self.world.clock.advance(2)
+        return done
