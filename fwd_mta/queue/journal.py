@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from fwd_mta.interfaces import Disk, DiskFile, WallClock, Worker
+from fwd_mta.mail.errors import StoreError
 from fwd_mta.queue.commit import seen_to, store_error
 from fwd_mta.queue.layout import Layout
 from fwd_mta.queue.segment import (
@@ -389,14 +390,18 @@ class Journal:
 
     async def stop(self) -> None:
         """Note that this is a clean stop, unless a doubt of the start is left; end."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
         doubtful = any(mail.doubtful for mail in self.mails.values())
-        if self.segments and not doubtful:
-            await self._write(Item(Kind.STOPPED, "", b""), True)
-        await self.idle()
-        await self._worker.run(self.writer.close)
+        try:
+            if self.segments and not doubtful:
+                await self._write(Item(Kind.STOPPED, "", b""), True)
+            await self._worker.run(self.writer.close)
+        except (OSError, StoreError):
+            return  # the next start sees a stop that was not clean
+        finally:
+            await self.idle()
+            if self._soon is not None:
+                self._soon.cancel()
+                self._soon = None
 
 
 def _ignored(place: Written) -> None:

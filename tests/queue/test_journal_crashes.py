@@ -542,3 +542,13 @@ class JournalTroubleTests(SynchronousTestCase):
         done = self.world.record(to_finish(self.world, one))
         self.world.clock.advance(2)
         return done
+
+    def test_a_stop_on_a_dead_disk(self) -> None:
+        """The server ends even if it cannot say that it did, and nothing is left."""
+        self.add(1)
+        self.disk.refuse(errno.EIO)
+        self.world.get(self.world.store.stop())
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+        self.disk.relent()
+        self.world.restart(Crash.KEPT, 0)
+        self.assertEqual(len(self.world.live_on()), 1)
