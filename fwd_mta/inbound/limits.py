@@ -8,7 +8,6 @@ and by login. Both are asked with the wall clock's time, since they outlive a re
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -22,6 +21,7 @@ from fwd_mta.events import Emit, Trouble
 from fwd_mta.interfaces import Disk, WallClock, Worker
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.reply import Reply
+from fwd_mta.net.small_file import read_whole, replace_whole
 
 REMEMBERED = 50_000  # accounts, networks, logins: the oldest make room
 SPARED = 30 * 86400.0
@@ -229,7 +229,7 @@ class LimitsFile:
         `secret` is the same from start to start, for made-up SCRAM salts.
         """
         try:
-            content = await self._worker.run(self._read)
+            content = await self._worker.run(lambda: read_whole(self._disk, self._path))
             if content:
                 self._take(json.loads(content))
         except Exception as error:  # noqa: BLE001 - counts only; mail must go on
@@ -268,35 +268,13 @@ class LimitsFile:
             "guesses": self.guesses.dump(),
         }
         try:
-            await self._worker.run(lambda: self._replace(json.dumps(kept).encode()))
+            await self._worker.run(
+                lambda: replace_whole(self._disk, self._path, json.dumps(kept).encode())
+            )
         except Exception as error:  # noqa: BLE001 - the next write must come
             self.quotas.changed = True
             what = f"{self._path} cannot be written: {type(error).__name__}: {error}"
             self._emit(Trouble("limits", what, "it is tried again in ten seconds"))
-
-    def _read(self) -> bytes:
-        if not self._disk.exists(self._path):
-            return b""
-        file = self._disk.open(self._path)
-        try:
-            return file.read_at(0, file.size())
-        finally:
-            file.close()
-
-    def _replace(self, content: bytes) -> None:
-        directory = self._path.rpartition("/")[0]
-        self._disk.make_directory(directory)
-        aside = self._path + ".new"
-        with suppress(FileNotFoundError):
-            self._disk.remove(aside)
-        file = self._disk.create(aside)
-        try:
-            file.append(content)
-            file.sync()
-        finally:
-            file.close()
-        self._disk.rename(aside, self._path)
-        self._disk.sync_directory(directory)
 
 
 def network_of(client: str) -> str:

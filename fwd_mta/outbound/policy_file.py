@@ -5,13 +5,13 @@ Without it a restart would be the moment at which an attacker who holds DNS is b
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
 
 from fwd_mta.events import Emit, Trouble
 from fwd_mta.interfaces import Disk, Worker
+from fwd_mta.net.small_file import read_whole, replace_whole
 from fwd_mta.outbound.policies import Policies
 from fwd_mta.rules.sts import Mode, Policy
 
@@ -29,7 +29,7 @@ class PolicyFile:
     async def start(self, policies: Policies) -> None:
         """Take in what was kept; from now on each change is written."""
         try:
-            content = await self._worker.run(self._read)
+            content = await self._worker.run(lambda: read_whole(self._disk, self._path))
             policies.remember(_parsed(json.loads(content)) if content else {})
         except Exception as error:  # noqa: BLE001 - mail must go on
             self._say("read", error, "policies are fetched anew")
@@ -51,37 +51,15 @@ class PolicyFile:
         }
         octets = json.dumps(kept).encode()
         try:
-            await self._worker.run(lambda: self._replace(octets))
+            await self._worker.run(
+                lambda: replace_whole(self._disk, self._path, octets)
+            )
         except Exception as error:  # noqa: BLE001 - mail must go on
             self._say("written", error, "it is tried with the next policy")
 
     def _say(self, what: str, error: Exception, cure: str) -> None:
         words = f"{self._path} cannot be {what}: {type(error).__name__}: {error}"
         self._emit(Trouble("mta-sts", words, cure))
-
-    def _read(self) -> bytes:
-        if not self._disk.exists(self._path):
-            return b""
-        file = self._disk.open(self._path)
-        try:
-            return file.read_at(0, file.size())
-        finally:
-            file.close()
-
-    def _replace(self, octets: bytes) -> None:
-        directory, aside = self._path.rpartition("/")[0], self._path + ".new"
-        self._disk.make_directory(directory)
-        self._disk.sync_directory(directory.rpartition("/")[0])
-        with suppress(FileNotFoundError):
-            self._disk.remove(aside)
-        file = self._disk.create(aside)
-        try:
-            file.append(octets)
-            file.sync()
-        finally:
-            file.close()
-        self._disk.rename(aside, self._path)
-        self._disk.sync_directory(directory)
 
 
 def _parsed(kept: Mapping[str, Any]) -> dict[str, tuple[str, float, Policy]]:
