@@ -14,6 +14,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from fwd_mta.events import Refused
+from fwd_mta.inbound.protocol import FwdESMTP
 from fwd_mta.mail.session import Service
 from fwd_mta.net.proxy import ProxyFactory
 from fwd_mta.net.tls import (
@@ -248,6 +249,7 @@ class TlsTests(SynchronousTestCase):
             client.transport.write(b"EHLO me\r\n" * 100)  # type: ignore[union-attr]
             self.clock.advance(0.01)
         [session] = self.bench.factory.sessions
+        assert isinstance(session, FwdESMTP)
         self.assertLess(session.pending, 400_000)
         self.clock.advance(300)
         self.clock.advance(10)
