@@ -270,7 +270,6 @@ REPLIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "550 5.7.1 Relaying denied",
             "550 relay not permitted, authentication required",
             "554 5.4.6 Too many hops",
-            "551 User not local; please try <forward@path>",
             "550 This domain is not hosted here",
             "554 5.0.0 Message loop detected",
             "554 5.4.14 Hop count exceeded - possible mail loop ATTR34",
