@@ -21,11 +21,13 @@ from interop import (
     clients,
     endings,
     figures,
+    heavy,
     installing,
     names,
     packages,
     relaying,
     scanning,
+    signatures,
 )
 from interop.kit import Failed, Workbench
 
@@ -72,7 +74,8 @@ SCENARIOS = {
     "rspamd": Scenario(scanning.with_rspamd, ("rspamd",)),
     "spamd": Scenario(scanning.with_spamd, ("spamd", "spamassassin")),
     "opendkim": Scenario(scanning.with_opendkim, ("opendkim",)),
-    "dkim": Scenario(scanning.signed, ("opendkim",)),
+    "dkim": Scenario(signatures.signed, ("opendkim",), limit=600),
+    "heavy-content": Scenario(heavy.content),
     "demo": Scenario(installing.demo, limit=900),
 }
 

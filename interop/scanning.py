@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_pem_private_key,
 )
 
 from interop.kit import (
@@ -33,7 +32,7 @@ from interop.kit import (
     is_listening,
     wait_for,
 )
-from interop.messages import SENDER, dotted, latin, plain
+from interop.messages import SENDER, dotted, plain
 from interop.server import Server
 from interop.sink import Sink
 
@@ -276,90 +275,3 @@ def _opendkim(folder: Path) -> Daemon:
         encoding="utf-8",
     )
     return Daemon(folder, port, ["opendkim", "-f", "-x", f"{folder}/opendkim.conf"])
-
-
-def signed(bench: Workbench) -> None:
-    """Our signatures, rsa and ed25519, hold before OpenDKIM and dkimpy."""
-    sink = bench.keep(Sink())
-    records = [_own_key(bench.folder / name, name) for name in ("rsa", "ed25519")]
-    entries = [
-        f'domain = "sender.example"\nselector = "{name}"\n'
-        f'private_key = "{bench.folder / name}"\n'
-        for name, _ in records
-    ]
-    tables = {
-        "delivery": f'relayhost = "[127.0.0.1]:{sink.port}"',
-        "[dkim]": "[[dkim]]\n".join(entries),
-    }
-    server = bench.keep(Server(bench, tables))
-    wanted = [make(_READER, make.__name__) for make in (plain, dotted, latin)]
-    wanted += [_odd(number) for number in range(30)]
-    for content in wanted:
-        server.submit(content, _READER)
-    wait_for("the mail arrives", lambda: len(sink.caught) == len(wanted))
-    configuration = _verifier(bench.folder, records)
-    for number, caught in enumerate(sink.caught):
-        file = bench.folder / f"{number}.eml"
-        file.write_bytes(caught.content)
-        _holds_for_opendkim(configuration, file)
-        _holds_for_dkimpy(caught.content, dict(records))
-
-
-def _odd(number: int) -> bytes:
-    """A message whose blanks, folds and ends differ with the number."""
-    blanks = (b" ", b"\t", b" \t ", b"\r\n ", b"\r\n\t\t")[number % 5]
-    ends = b"\r\n" * (number % 4) + b" \t\r\n" * (number % 3)
-    folded = b"Subject: a" + blanks + b"b" + blanks + b"c\r\nX-Empty:\r\n"
-    body = blanks.join((b"one", b"two", b"three", b"")) + ends
-    return folded + plain(_READER, f"odd-{number}").replace(b"Subject", b"X-Was") + body
-
-
-def _own_key(file: Path, name: str) -> tuple[str, bytes]:
-    """Make a key with openssl; its selector and the record for it."""
-    words = ["-algorithm", name]
-    if name == "rsa":
-        words += ["-pkeyopt", "rsa_keygen_bits:2048"]
-    openssl = ["openssl", "genpkey", *words, "-out", str(file)]
-    subprocess.run(openssl, check=True, capture_output=True)
-    key = load_pem_private_key(file.read_bytes(), None).public_key()
-    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if name == "ed25519":
-        octets = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return name, f"v=DKIM1; k={name}; p={b64encode(octets).decode()}".encode()
-
-
-def _verifier(folder: Path, records: list[tuple[str, bytes]]) -> Path:
-    """OpenDKIM's configuration, the records in its own resolver."""
-    lines = ["server:"]
-    for selector, record in records:
-        text = record.decode()
-        words = " ".join(f'"{text[at : at + 200]}"' for at in range(0, len(text), 200))
-        name = f"{selector}._domainkey.sender.example."
-        lines.append(f"    local-data: '{name} 60 IN TXT {words}'")
-    resolver = folder / "unbound.conf"
-    resolver.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    configuration = folder / "verifier.conf"
-    text = f"Mode v\nResolverConfiguration {resolver}\nBackground no\nUserID root\n"
-    configuration.write_text(text, encoding="utf-8")
-    return configuration
-
-
-def _holds_for_opendkim(configuration: Path, file: Path) -> None:
-    done = subprocess.run(
-        ["opendkim", "-x", configuration, "-t", file],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    expect(done.returncode == 0, f"OpenDKIM on {file.name}: {said}")
-    expect_in("succeeded", said, f"what OpenDKIM says of {file.name}")
-
-
-def _holds_for_dkimpy(content: bytes, records: dict[str, bytes]) -> None:
-    def look_up(name: bytes, timeout: int = 5) -> bytes | None:
-        return records.get(name.decode().partition(".")[0])
-
-    for at in range(2):
-        judge = dkim.DKIM(content)
-        expect(judge.verify(idx=at, dnsfunc=look_up), f"dkimpy refuses {content!r}")
