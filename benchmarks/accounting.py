@@ -62,7 +62,8 @@ class Account:
             text = file.read()
         if self._file == "cpuacct.usage":
             return int(text) / 1e9
-        return int(re.search(r"usage_usec (\d+)", text)[1]) / 1e6
+        found = re.search(r"usage_usec (\d+)", text)
+        return int(found[1]) / 1e6 if found else 0.0
 
     def memory(self) -> float:
         """Proportional set size of all its processes, MiB."""
@@ -75,7 +76,7 @@ class Account:
         with open(f"{self._folder}/cgroup.procs") as members:
             return [int(each) for each in members.read().split()]
 
-    def end(self, first: subprocess.Popen) -> None:
+    def end(self, first: subprocess.Popen[bytes]) -> None:
         """Ask all to end, then make them."""
         for number, seconds in ((signal.SIGTERM, 8.0), (signal.SIGKILL, 4.0)):
             known = self.processes()
@@ -86,9 +87,10 @@ class Account:
                 first.poll()
                 time.sleep(0.05)
         first.wait()
-        for _ in range(40 if self._folder else 0):
+        folder = self._folder
+        for _ in range(40 if folder else 0):
             try:
-                os.rmdir(self._folder)
+                os.rmdir(folder or "")
             except OSError:  # busy until the last zombie is gone
                 time.sleep(0.05)
             else:

@@ -87,10 +87,11 @@ class Sink:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
+        assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
+        threading.Thread(target=self._read, args=(descriptor,), daemon=True).start()
+
+    def _read(self, descriptor: int) -> None:
         while octets := os.read(descriptor, 1 << 20):
             counts = re.findall(rb"mesg=(\d+)", octets)
             if counts and int(counts[-1]) != self.count:
@@ -177,7 +178,7 @@ class _Cell:
         if self.effort.deferred:
             self._defer()
         if self.effort.warm and self.sink is not None:
-            self._warm()
+            self._warm(self.sink)
         self._load()
         if self.effort.idle:
             self.figures.values["idle"] = self._idle()
@@ -195,11 +196,11 @@ class _Cell:
             if quiet >= 3:
                 return
 
-    def _warm(self) -> None:
+    def _warm(self, sink: Sink) -> None:
         effort = self.effort
         sessions = min(4, self.scenario.sessions)
         self._send(sessions, effort.warm, 1024, many=True, to="w@bench.example")
-        self.sink.wait(effort.warm, time.monotonic() + effort.limit)
+        sink.wait(effort.warm, time.monotonic() + effort.limit)
         time.sleep(0.3)
 
     def _load(self) -> None:
@@ -269,7 +270,7 @@ def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def certificate(base: str, kind: str | None) -> str | None:

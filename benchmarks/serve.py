@@ -57,6 +57,13 @@ def write(path: str, text: str) -> None:
     os.chmod(path, 0o644)
 
 
+def configuration(service: str, **fields: object) -> str:
+    """The configuration of the server under test."""
+    trusted = "" if service != "relay" else 'trusted_networks = ["127.0.0.0/8"]'
+    unused = {"certificate": "unused"}
+    return _CONFIGURATION.format(service=service, trusted=trusted, **(unused | fields))
+
+
 def main() -> None:
     """Write the files and become the server."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,13 +72,8 @@ def main() -> None:
     parser.add_argument("--profile")
     place = parser.parse_args()
     is_tls = place.certificate is not None
-    fields = {name: getattr(place, name) for name in _NAMES}
-    fields |= {"certificate": place.certificate or "unused"}
-    text = _CONFIGURATION.format(
-        service="submissions" if is_tls else "relay",
-        trusted="" if is_tls else 'trusted_networks = ["127.0.0.0/8"]',
-        **fields,
-    )
+    said = {name: getattr(place, name) for name in _NAMES if getattr(place, name)}
+    text = configuration("submissions" if is_tls else "relay", **said)
     write(f"{place.folder}/fwdmta.toml", text)
     from fwd_mta.inbound.accounts import argon2id_hash
 

@@ -145,6 +145,7 @@ class MailService(Service):
     def startService(self) -> None:
         """Begin to serve as soon as the reactor runs."""
         super().startService()
+        self.emit.gather(self._reactor, SystemClock())
         self._storage.start()
         self._journal.start()
         self._hashing.start()
@@ -254,6 +255,7 @@ class MailService(Service):
         self._storage.stop()
         self._journal.stop()
         self._hashing.stop()
+        self.emit.flush()
 
 
 async def _reloaded(server: Server) -> None:
