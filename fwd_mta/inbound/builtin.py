@@ -29,15 +29,24 @@ class BuiltIn(Scanner):
         """Its name in reports."""
         return "builtin"
 
+    def at_once(self, message: Message) -> ScanReport | None:
+        """The report on a small message, None for one that takes time."""
+        body = message.body
+        if not isinstance(body, bytes) or len(body) > BLOCK:
+            return None
+        inspector = Inspector(message.head)
+        inspector.feed(body)
+        return report(inspector.finish(), self.actions)
+
     @override
     async def scan(
         self, session: Session, envelope: Envelope, message: Message
     ) -> ScanReport:
         """Feed the message to an inspector, block by block."""
+        found = self.at_once(message)
+        if found is not None:
+            return found
         inspector = Inspector(message.head)
-        if message.body_size <= BLOCK:
-            inspector.feed(await message.read(0, BLOCK))
-            return report(inspector.finish(), self.actions)
         for at in range(0, message.body_size, BLOCK):
             block = await message.read(at, BLOCK)
             # nobody else holds the inspector, and the next job waits for this one

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,6 +17,7 @@ LINE_LENGTH = 78
 # white space before the colon is obsolete, but read by others, so by us (4.5.8)
 _USUAL = 200  # octets of an address field that is kept for the next one who asks
 _NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n\0]*\r\n(?:[ \t][^\r\n\0]*\r\n)*")
 _BARE = re.compile(rb"[\r\n\x00]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _TOKEN = re.compile(
@@ -32,8 +33,7 @@ _BLANK = re.compile(rb"[ \t]*")
 _WORDS = re.compile(r"[ \t\r\n]+|[^ \t\r\n]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field; `raw` is all of it: name, colon, folds and the final CRLF."""
 
     name: str
@@ -48,6 +48,30 @@ class Field:
     def has_name(self, *names: str) -> bool:
         """Whether it bears one of the names, given in lower case."""
         return self.name.lower() in names
+
+
+class Section(tuple[Field, ...]):  # noqa: SLOT001 - its places are kept
+    """The fields of a header section, in order; found by name without a search."""
+
+    @property
+    def places(self) -> Mapping[str, list[int]]:
+        """The places of fields by their names in lower case."""
+        found: dict[str, list[int]] | None = self.__dict__.get("_index")
+        if found is None:
+            found = {}
+            for at, (name, _) in enumerate(self):
+                found.setdefault(name.lower(), []).append(at)
+            self.__dict__["_index"] = found
+        return found
+
+    def named(self, name: str) -> list[Field]:
+        """The fields of a name, given in lower case."""
+        places = self.places.get(name)
+        return [self[at] for at in places] if places else []
+
+    def line(self, at: int) -> int:
+        """The number of the line in which a field begins."""
+        return 1 + sum(raw.count(b"\r\n") for _, raw in self[:at])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +93,72 @@ class Token(NamedTuple):
 # Sections
 
 
-@lru_cache(maxsize=2)  # one message's is asked for by each that looks at it
-def fields(head: bytes) -> tuple[Field, ...]:
+class _Recent:
+    """Sections of the last heads: one message's is asked for by all that look at it."""
+
+    kept: tuple[tuple[bytes, Section], ...] = ()
+
+    def find(self, head: bytes) -> Section | None:
+        """The section of these very octets."""
+        for known, section in self.kept:
+            if known is head:
+                return section
+        return None
+
+    def keep(self, head: bytes, section: Section) -> None:
+        """Remember it, in place of the oldest."""
+        self.kept = ((head, section), *self.kept[:3])
+
+
+_recent = _Recent()
+
+
+def fields(head: bytes) -> Section:
     """Split a header section into fields; raises SyntaxFault that names the line."""
+    section = _recent.find(head)
+    if section is None:
+        section = _parsed(head)
+        _recent.keep(head, section)
+    return section
+
+
+def _parsed(head: bytes) -> Section:
     found: list[Field] = []
-    lines: list[bytes] = []
-    name = b""
-    for number, line in enumerate(_lines(head), 1):
-        if line[:1] in {b" ", b"\t"} and lines:
-            lines.append(line)
-            continue
-        named = _NAME.match(line)
-        if not named:
-            raise _no_field(number, line)
-        if lines:
-            found.append(_field(name, lines))
-        lines, name = [line], named[1]
-    if lines:
-        found.append(_field(name, lines))
-    return tuple(found)
+    at, match_at = 0, _FIELD.match
+    while at < len(head):
+        match = match_at(head, at)
+        if match is None:
+            raise _fault(head)
+        found.append(Field(_decoded(match[1]), match[0]))
+        at = match.end()
+    return Section(found)
+
+
+def _fault(head: bytes) -> SyntaxFault:
+    """What is wrong with a section that is none, and in which line."""
+    try:
+        lines = _lines(head)
+    except SyntaxFault as fault:
+        return fault
+    is_first = True
+    for number, line in enumerate(lines, 1):
+        if (is_first or line[:1] not in {b" ", b"\t"}) and not _NAME.match(line):
+            return _no_field(number, line)
+        is_first = False
+    raise AssertionError("every line is one of a field")
+
+
+def assembled(parts: Iterable[Field]) -> bytes:
+    """Put whole fields together; the section is known to the next who asks for it."""
+    section = Section(parts)
+    head = join(section)
+    _recent.keep(head, section)
+    return head
 
 
 def join(parts: Iterable[Field]) -> bytes:
     """Put a header section together again, byte for byte."""
-    return b"".join(field.raw for field in parts)
+    return b"".join([raw for _, raw in parts])
 
 
 def _lines(head: bytes) -> list[bytes]:
@@ -106,8 +172,9 @@ def _lines(head: bytes) -> list[bytes]:
     return lines
 
 
-def _field(name: bytes, lines: list[bytes]) -> Field:
-    return Field(name.decode("ascii"), b"\r\n".join([*lines, b""]))
+@lru_cache(maxsize=1024)  # the names of fields are few
+def _decoded(name: bytes) -> str:
+    return name.decode("ascii")
 
 
 def _no_field(number: int, line: bytes) -> SyntaxFault:

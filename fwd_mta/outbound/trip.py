@@ -7,7 +7,7 @@ from fwd_mta.interfaces import Delivery
 from fwd_mta.mail.entry import Stage
 from fwd_mta.mail.envelope import Body
 from fwd_mta.mail.errors import SyntaxFault
-from fwd_mta.mail.header import fields
+from fwd_mta.mail.header import Section, fields
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.route import (
@@ -140,7 +140,7 @@ class Trip:
         try:
             head = fields(self._letter.message.head)
         except SyntaxFault:
-            head = ()
+            head = Section()
         return security.may_be_raised(
             self._destination.tls, head, required=self._letter.requires_tls
         )

@@ -5,6 +5,7 @@ import re
 _LETTERS = "0123456789bcdfghjkmnpqrstvwxyz"
 _TIME_LETTERS = 9
 _CHANCE_LETTERS = 7
+_PAIRS = [one + other for one in _LETTERS for other in _LETTERS]
 _ID = re.compile(f"[{_LETTERS}]{{16}}(-[0-9]{{1,9}})?\\Z")
 
 
@@ -37,8 +38,9 @@ def made_at(text: str) -> float:
 
 
 def _letters(number: int, length: int) -> str:
-    letters = []
-    for _ in range(length):
-        number, place = divmod(number, len(_LETTERS))
-        letters.append(_LETTERS[place])
-    return "".join(reversed(letters))
+    """So many last digits of a number, for an odd length: one, then pairs."""
+    text = ""
+    for _ in range(length // 2):
+        number, place = divmod(number, len(_PAIRS))
+        text = _PAIRS[place] + text
+    return _LETTERS[number % len(_LETTERS)] + text

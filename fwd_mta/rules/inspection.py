@@ -5,15 +5,22 @@ fed with head and body, which gives findings; `report` says what follows from th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 from fwd_mta.mail.address import excerpt
 from fwd_mta.mail.entry import Category
 from fwd_mta.mail.errors import SyntaxFault
-from fwd_mta.mail.header import Field, addresses, fields
+from fwd_mta.mail.header import Field, Section, addresses, fields
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.rules.attachments import START, ZIP, ZipNames, judge_name, judge_start
-from fwd_mta.rules.links import Doubt, foreign_address, judge_links, links_in
+from fwd_mta.rules.links import (
+    Doubt,
+    foreign_address,
+    judge_links,
+    links_in,
+    may_hold_links,
+)
 from fwd_mta.rules.mime import Facts, Walk
 
 # Each rule and what it does unless the operator says otherwise
@@ -44,6 +51,7 @@ EXPANDED_LIMIT = 4 * 1024**3
 _TEXT_LIMIT = 256 * 1024
 _OVERLAP = 80
 _MOST = 20
+_USUAL_FROM = 200
 _PDF = b"%PDF-"
 _MACROS = "_VBA_PROJECT".encode("utf-16-le")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -84,7 +92,7 @@ class Inspector:
         self._walk.finish()
         if self._walk.excess:
             self._note(Doubt("mime-bomb", self._walk.excess))
-        return tuple(dict.fromkeys(self.findings))
+        return tuple(dict.fromkeys(self.findings)) if self.findings else ()
 
     def _note(self, doubt: Doubt) -> None:
         known = sum(one.rule == doubt.rule for one in self.findings)
@@ -94,13 +102,10 @@ class Inspector:
     def _leaf(self, facts: Facts) -> "_Content":
         return _Content(facts, self)
 
-    def _author(self, parts: Sequence[Field]) -> None:
-        for field in parts:
-            if field.has_name("from") and "@" in field.value:
-                try:
-                    found = foreign_address(field.value, addresses(field).mailboxes)
-                except SyntaxFault:
-                    continue
+    def _author(self, parts: Section) -> None:
+        for field in parts.named("from"):
+            if b"@" in field.raw:
+                found = _foreign(field)
                 if found:
                     self._note(Doubt("display-name-address", found))
 
@@ -122,7 +127,8 @@ class _Content:
         self._rest = b""
         self._text = bytearray()
         self._zip: ZipNames | None = None
-        inspector.notes(judge_name(facts.name))
+        if facts.name:
+            inspector.notes(judge_name(facts.name))
 
     def feed(self, octets: bytes) -> None:
         """Take more of it."""
@@ -137,7 +143,8 @@ class _Content:
         if self._is_text and len(self._text) < _TEXT_LIMIT:
             self._text += octets[:_TEXT_LIMIT]
         window = self._rest + octets
-        self._inspector.notes(self._strings(window))
+        if EICAR in window or GTUBE in window or self._start.startswith((_PDF, _OLE)):
+            self._inspector.notes(self._strings(window))
         self._rest = window[-_OVERLAP:]
 
     def _strings(self, window: bytes) -> Iterator[Doubt]:
@@ -157,7 +164,7 @@ class _Content:
         self._inspector.notes(judge_start(self._start, name))
         if self._zip is not None:
             self._inspector.notes(_archive(self._zip, name))
-        if self._text:
+        if may_hold_links(self._text, html=self._is_html):
             text = self._text.decode("utf-8", "replace")
             found = judge_links(links_in(text, html=self._is_html))
             self._inspector.notes(found)
@@ -176,11 +183,28 @@ def _archive(names: ZipNames, name: str) -> Iterator[Doubt]:
         yield Doubt("mime-bomb", f"{name or 'an archive'} expands to {size} MB")
 
 
-def _fields(head: bytes) -> Sequence[Field]:
+def _fields(head: bytes) -> Section:
     try:
         return fields(head)
     except SyntaxFault:
-        return ()
+        return Section()
+
+
+def _foreign(field: Field) -> str | None:
+    """An address in the display names of From that is none of its own."""
+    return _usual(field) if len(field.raw) < _USUAL_FROM else _judged(field)
+
+
+@lru_cache(maxsize=256)  # who sends much writes the same From each time
+def _usual(field: Field) -> str | None:
+    return _judged(field)
+
+
+def _judged(field: Field) -> str | None:
+    try:
+        return foreign_address(field.value, addresses(field).mailboxes)
+    except SyntaxFault:
+        return None
 
 
 # What follows

@@ -49,6 +49,13 @@ class Doubt(NamedTuple):
     detail: str
 
 
+def may_hold_links(octets: bytes | bytearray, *, html: bool) -> bool:
+    """Whether a text is worth being searched: this looks for two letters, in C."""
+    if html:
+        return b"<a" in octets or b"<A" in octets
+    return b"://" in octets
+
+
 def links_in(text: str, *, html: bool) -> Iterator[Link]:
     """The web links of a text, at most so many."""
     found = _anchors(text) if html else map(Link, _URL.findall(text))

@@ -6,16 +6,17 @@ limits; what goes over one ends the walk. Nothing is ever held whole. Doorway: `
 
 import re
 from binascii import Error, a2b_base64, a2b_qp
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header
 from enum import Enum
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from fwd_mta.mail.errors import SyntaxFault
-from fwd_mta.mail.header import Field, fields
+from fwd_mta.mail.header import Section, fields
 
 HEAD_LIMIT = 64 * 1024
 DEPTH_LIMIT = 30
@@ -24,6 +25,7 @@ PART_LIMIT = 1000
 _BOUNDARY_LIMIT = 200
 _LINE_LIMIT = 64 * 1024
 _VALUE_LIMIT = 8 * 1024
+_USUAL = 200
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _NOISE = bytes(set(range(256)) - set(_LETTERS))
 _TYPE = re.compile(r"[ \t]*([^ \t;/]+/[^ \t;]+)")
@@ -53,18 +55,32 @@ class Facts:
     boundary: bytes = b""
 
     @classmethod
-    def of(cls, parts: Sequence[Field]) -> "Facts":
+    def of(cls, parts: Section) -> "Facts":
         """Read them; what cannot be read counts as text."""
-        content_type = _value(parts, "content-type")
-        match = _TYPE.match(content_type)
-        inline = _parameters(content_type)
-        attached = _parameters(_value(parts, "content-disposition"))
-        return cls(
-            match[1].lower() if match else "text/plain",
-            attached.get("filename") or inline.get("name", ""),
-            _value(parts, "content-transfer-encoding").strip().lower(),
-            inline.get("boundary", "").encode()[:_BOUNDARY_LIMIT],
+        said = (
+            _value(parts, "content-type"),
+            _value(parts, "content-disposition"),
+            _value(parts, "content-transfer-encoding"),
         )
+        is_usual = len(said[0]) < _USUAL and not said[1]
+        return _usual(*said) if is_usual else _facts(*said)
+
+
+def _facts(content_type: str, disposition: str, encoding: str) -> Facts:
+    match = _TYPE.match(content_type)
+    inline = _parameters(content_type)
+    attached = _parameters(disposition)
+    return Facts(
+        match[1].lower() if match else "text/plain",
+        attached.get("filename") or inline.get("name", ""),
+        encoding.strip().lower(),
+        inline.get("boundary", "").encode()[:_BOUNDARY_LIMIT],
+    )
+
+
+@lru_cache(maxsize=64)  # most parts say what most parts say
+def _usual(content_type: str, disposition: str, encoding: str) -> Facts:
+    return _facts(content_type, disposition, encoding)
 
 
 class _Place(Enum):
@@ -80,9 +96,7 @@ class Walk:
     `excess` says which limit was passed, or is None.
     """
 
-    def __init__(
-        self, parts: Sequence[Field], make_leaf: Callable[[Facts], Leaf]
-    ) -> None:
+    def __init__(self, parts: Section, make_leaf: Callable[[Facts], Leaf]) -> None:
         self.excess: str | None = None
         self.count = 0
         self._make_leaf = make_leaf
@@ -163,7 +177,7 @@ class Walk:
                 return True
         return False
 
-    def _begin(self, parts: Sequence[Field]) -> None:
+    def _begin(self, parts: Section) -> None:
         """Enter a part, its header section being read."""
         self.count += 1
         facts = Facts.of(parts)
@@ -218,7 +232,8 @@ class _Decoder:
 
     def close(self) -> None:
         """End; what is left of base64 is read as far as it goes."""
-        self._leaf.feed(_base64(self._rest + b"=" * (-len(self._rest) % 4)))
+        if self._rest:
+            self._leaf.feed(_base64(self._rest + b"=" * (-len(self._rest) % 4)))
         self._leaf.close()
 
     def _base64(self, octets: bytes) -> bytes:
@@ -242,17 +257,17 @@ def _line_end(data: bytes, at: int) -> int:
     return len(data) if found < 0 else found + 2
 
 
-def _forgiving(head: bytes) -> Sequence[Field]:
+def _forgiving(head: bytes) -> Section:
     """The fields of a part; a section that cannot be read has none."""
     try:
         return fields(head)
     except SyntaxFault:
-        return ()
+        return Section()
 
 
-def _value(parts: Sequence[Field], name: str) -> str:
-    found = (field.value for field in parts if field.has_name(name))
-    return next(found, "")[:_VALUE_LIMIT]
+def _value(parts: Section, name: str) -> str:
+    places = parts.places.get(name)
+    return parts[places[0]].value[:_VALUE_LIMIT] if places else ""
 
 
 # Parameters, as RFC 2231 and what clients make of it have them

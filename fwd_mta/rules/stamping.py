@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.envelope import Envelope
-from fwd_mta.mail.header import Field, fields, join, make_field
+from fwd_mta.mail.header import Field, assembled, fields, make_field
 from fwd_mta.mail.session import Session
 from fwd_mta.rules.submission import is_relayed
 
@@ -36,34 +36,40 @@ def stamp(
     Received comes first, missing fields last. `message_id` is the one to give to a
     message without; by default it is made of the entry's id. Raises SyntaxFault.
     """
-    kept = [field for field in fields(head) if not field.has_name(*REMOVED)]
-    trace = _received(session, envelope, hostname, entry_id, now, traced=trace_client)
-    missing = {
-        "Message-ID": message_id or f"<{entry_id}@{hostname}>",
-        "Date": format_date(now),
-    }
-    if is_relayed(session):
-        missing = {"From": _author(envelope, hostname)} | missing
-    present = {field.name.lower() for field in kept}
-    added = [
-        make_field(name, value, smtputf8=True)
-        for name, value in missing.items()
-        if name.lower() not in present
-    ]
-    return join([trace, *kept, *added])
+    section = fields(head)
+    present = section.places
+    parts = [_received(session, envelope, hostname, entry_id, now, traced=trace_client)]
+    if present.keys().isdisjoint(REMOVED):
+        parts += section
+    else:
+        parts += [field for field in section if not field.has_name(*REMOVED)]
+    if "from" not in present and is_relayed(session):
+        parts.append(_made("From", _author(envelope, hostname)))
+    if "message-id" not in present:
+        parts.append(_made("Message-ID", message_id or f"<{entry_id}@{hostname}>"))
+    if "date" not in present:
+        parts.append(_made("Date", format_date(now)))
+    return assembled(parts)
+
+
+def _made(name: str, value: str) -> Field:
+    return make_field(name, value, smtputf8=True)
 
 
 def message_id_of(head: bytes) -> str:
     """The Message-ID, or the empty string; raises SyntaxFault."""
-    for field in fields(head):
-        if field.has_name("message-id"):
-            return field.value[:_ID_LIMIT]
-    return ""
+    found = fields(head).named("message-id")
+    return found[0].value[:_ID_LIMIT] if found else ""
 
 
 def format_date(now: float) -> str:
     """A wall time as RFC 5322 3.3 writes it, in UTC."""
-    at = time.gmtime(now)
+    return _date(int(now // 1))
+
+
+@lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    at = time.gmtime(second)
     day, month = _DAYS[at.tm_wday], _MONTHS[3 * at.tm_mon - 3 : 3 * at.tm_mon]
     clock = f"{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02}"
     return f"{day}, {at.tm_mday} {month} {at.tm_year:04} {clock} +0000"
@@ -84,14 +90,37 @@ def _received(
     traced: bool,
 ) -> Field:
     """The trace field (RFC 5321 4.4), without `for`, which would betray Bcc."""
-    clauses = [f"by {hostname}", f"with {_protocol(session, envelope)}"]
-    if session.tls:
-        clauses.append(f"({session.tls})")
-    if traced or is_relayed(session):
-        clauses.insert(0, f"from {_client(session)}")
-    return make_field(
-        "Received", f"{' '.join(clauses)} id {entry_id}; {format_date(now)}"
+    client = session.hello, session.client
+    before, after = _trace(
+        hostname,
+        _protocol(session, envelope),
+        str(session.tls) if session.tls else "",
+        client if traced or is_relayed(session) else None,
+        format_date(now),
+        len(entry_id),
     )
+    return Field("Received", b"%b%b%b" % (before, entry_id.encode("ascii"), after))
+
+
+@lru_cache(maxsize=256)  # within a second only the id differs, never its length
+def _trace(
+    hostname: str,
+    protocol: str,
+    tls: str,
+    client: tuple[str | None, str] | None,
+    date: str,
+    length: int,
+) -> tuple[bytes, bytes]:
+    """What stands before and behind an id of that length; it is folded already."""
+    clauses = [f"by {hostname}", f"with {protocol}"]
+    if tls:
+        clauses.append(f"({tls})")
+    if client is not None:
+        clauses.insert(0, f"from {_client(*client)}")
+    name = "z" * length  # no date has one
+    raw = make_field("Received", f"{' '.join(clauses)} id {name}; {date}").raw
+    before, _, after = raw.rpartition(name.encode())
+    return before, after
 
 
 def _protocol(session: Session, envelope: Envelope) -> str:
@@ -101,10 +130,10 @@ def _protocol(session: Session, envelope: Envelope) -> str:
     return session.protocol
 
 
-def _client(session: Session) -> str:
+def _client(said: str | None, client: str) -> str:
     """The client's name as it gave it, if that is harmless, and its address."""
-    hello = session.hello or ""
-    address = _literal(session.client)
+    hello = said or ""
+    address = _literal(client)
     return f"{hello if _HELLO.fullmatch(hello) else address} ({address})"
 
 

@@ -1,13 +1,13 @@
 """What a submitted message must be like (RFC 6409 6, SPEC section 2)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.address import Mailbox, excerpt
 from fwd_mta.mail.envelope import Envelope
 from fwd_mta.mail.errors import SyntaxFault
-from fwd_mta.mail.header import Field, addresses, fields
+from fwd_mta.mail.header import Section, addresses, fields
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service, Session
@@ -15,6 +15,7 @@ from fwd_mta.mail.session import Service, Session
 # RFC 5322 3.6 allows more than one of the others, or readers do not mind
 ONCE = ("From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID")
 OWNED = ("From", "Sender", "Resent-From", "Resent-Sender")
+_OWNED = [(name, name.lower()) for name in OWNED]
 SINGLE = ("sender", "resent-sender")
 _SHOWN_PATTERNS = 5
 
@@ -44,17 +45,8 @@ class _Case:
     envelope: Envelope
     message: Message
     policy: SubmissionPolicy
-    parts: tuple[Field, ...]
-    index: dict[str, list[tuple[int, Field]]]
-
-    @property
-    def relayed(self) -> bool:
-        """Whether the network, not an account, is what we trust."""
-        return is_relayed(self.session)
-
-    def named(self, name: str) -> Sequence[tuple[int, Field]]:
-        """Fields of that name, each with the number of its first line."""
-        return self.index.get(name.lower(), ())
+    parts: Section
+    relayed: bool
 
 
 def refusal(
@@ -68,19 +60,12 @@ def refusal(
         except SyntaxFault as fault:
             reply = Reply(550, "6.0", f"{fault}")
         else:
-            case = _Case(session, envelope, message, policy, parts, _index(parts))
-            reply = next(filter(None, (check(case) for check in _CHECKS)), None)
+            relayed = is_relayed(session)
+            case = _Case(session, envelope, message, policy, parts, relayed)
+            for check in _CHECKS:
+                if (reply := check(case)) is not None:
+                    break
     return with_help(reply, policy.help_url) if reply else None
-
-
-def _index(parts: Iterable[Field]) -> dict[str, list[tuple[int, Field]]]:
-    """Fields by name in lower case, each with the number of its first line."""
-    index: dict[str, list[tuple[int, Field]]] = {}
-    line = 1
-    for field in parts:
-        index.setdefault(field.name.lower(), []).append((line, field))
-        line += field.raw.count(b"\r\n")
-    return index
 
 
 def sender_refusal(account: Account, reverse_path: Mailbox | None) -> Reply | None:
@@ -126,7 +111,7 @@ def _too_many_fields(case: _Case) -> Reply | None:
 
 
 def _too_many_hops(case: _Case) -> Reply | None:
-    hops, limit = len(case.named("Received")), case.policy.hopcount_limit
+    hops, limit = len(case.parts.named("received")), case.policy.hopcount_limit
     if hops <= limit:
         return None
     text = f"Too many hops ({hops}, limit {limit}): the message goes round in circles"
@@ -145,14 +130,17 @@ def _long_header_line(case: _Case) -> Reply | None:
 
 def _no_from(case: _Case) -> Reply | None:
     """A relay listener adds it (SPEC section 1)."""
-    if case.relayed or case.named("From"):
+    if case.relayed or "from" in case.parts.places:
         return None
     return Reply(550, "6.0", "The message has no From field: add one with your address")
 
 
 def _more_than_one(case: _Case) -> Reply | None:
+    parts = case.parts
+    if len(parts.places) == len(parts):
+        return None
     for name in ONCE:
-        lines = [line for line, _ in case.named(name)]
+        lines = [parts.line(at) for at in parts.places.get(name.lower(), ())]
         if len(lines) > 1:
             text = (
                 f"The message has {len(lines)} {name} fields (header lines {lines[0]}"
@@ -163,36 +151,42 @@ def _more_than_one(case: _Case) -> Reply | None:
 
 
 def _wrong_author(case: _Case) -> Reply | None:
-    for name in OWNED:
-        for line, field in case.named(name):
-            reply = _author(case, name, line, field)
+    index = case.parts.places
+    for name, key in _OWNED:
+        for at in index.get(key, ()):
+            reply = _author(case, name, at)
             if reply:
                 return reply
     return None
 
 
-def _author(case: _Case, name: str, line: int, field: Field) -> Reply | None:
+def _author(case: _Case, name: str, at: int) -> Reply | None:
     """Check one field that says who wrote or sent the message."""
-    where = f"{name} field (header line {line})"
     try:
-        listed = addresses(field)
+        listed = addresses(case.parts[at])
     except SyntaxFault as fault:
-        return Reply(550, "6.0", f"Cannot read the {where}: {fault}")
+        return Reply(550, "6.0", f"Cannot read the {_where(case, name, at)}: {fault}")
     if listed.has_group and not case.relayed:
+        where = _where(case, name, at)
         return Reply(
             550, "7.1", f"{_login(case)} a group, not an address, in the {where}"
         )
     if not listed.mailboxes and not listed.has_group:
-        return Reply(550, "6.0", f"The {where} holds no address")
+        return Reply(550, "6.0", f"The {_where(case, name, at)} holds no address")
     if name.lower() in SINGLE and len(listed.mailboxes) > 1:
+        where = _where(case, name, at)
         return Reply(550, "6.0", f"The {where} holds more than one address")
-    return _owner(case, where, listed.mailboxes)
+    if case.relayed:
+        return None
+    return _owner(case, _where(case, name, at), listed.mailboxes)
+
+
+def _where(case: _Case, name: str, at: int) -> str:
+    return f"{name} field (header line {case.parts.line(at)})"
 
 
 def _owner(case: _Case, where: str, mailboxes: tuple[Mailbox, ...]) -> Reply | None:
     account = case.session.account
-    if case.relayed:
-        return None
     if account is None:
         return Reply(530, "7.0", "Log in first: mail is taken from known senders only")
     for mailbox in mailboxes:

@@ -48,6 +48,8 @@ def judge(reports: Sequence[ScanReport], on_error: str = "defer") -> Outcome:
     The reply is that of the gravest verdict, of the first scanner where two agree.
     """
     checks = tuple(map(line, reports))
+    if all(one.verdict is Verdict.ACCEPT and not one.fields for one in reports):
+        return Outcome(checks=checks)
     lenient = on_error == "accept"
     weighed = [one for one in reports if not (lenient and _failed(one))]
     gravest = min(weighed, key=_gravity, default=None)
@@ -59,11 +61,12 @@ def judge(reports: Sequence[ScanReport], on_error: str = "defer") -> Outcome:
 
 def line(report: ScanReport) -> str:
     """A report as a line of the timeline: scanner, verdict, score, words, time."""
-    said = "; ".join(word for word in (report.reason, report.note) if word)
+    took = f" ({report.seconds * 1000:.0f} ms)"
+    reason, note = report.reason, report.note
+    said = f"{reason}; {note}" if reason and note else reason or note
     score = "" if report.score is None else f" {report.score:.1f}"
     words = f": {excerpt(said, _NOTE)}" if said else ""
-    took = f" ({report.seconds * 1000:.0f} ms)"
-    return f"{report.scanner} {report.verdict}{score}{words}{took}"
+    return f"{report.scanner} {report.verdict.value}{score}{words}{took}"
 
 
 def _gravity(report: ScanReport) -> int:

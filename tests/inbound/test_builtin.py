@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from fwd_mta.events import Event, Trouble
 from fwd_mta.inbound.builtin import BuiltIn
+from fwd_mta.inbound.checks import Checks
 from fwd_mta.interfaces import Worker
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.scan import ScanReport, Verdict
@@ -57,3 +60,26 @@ class BuiltInTests(SynchronousTestCase):
         self.assertIs(report.verdict, Verdict.ACCEPT)
         self.assertEqual(jobs, 10_000_000 // 65_536 + 2)
         self.assertLessEqual(body.largest, 65_536)
+
+    def test_alone(self) -> None:
+        """Where it is all that looks, a small message waits for no timer."""
+        clock, events = Clock(), list[Event]()
+        checks = Checks((BuiltIn(CountingWorker(), RULES),), clock, events.append)
+        message = Message(b"Subject: x\r\n", b"Hi\r\n")
+        asked = Deferred.fromCoroutine(checks.reports(SESSION, ENVELOPE, message))
+        [report] = self.successResultOf(asked)
+        self.assertIs(report.verdict, Verdict.ACCEPT)
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.assertIsNone(checks.at_once(Message(b"", PacedBody(10))))
+
+    def test_defect(self) -> None:
+        """A defect of its own is a report that it could not say, and no exception."""
+        clock, events = Clock(), list[Event]()
+        scanner = BuiltIn(CountingWorker(), {})
+        checks = Checks((scanner,), clock, events.append)
+        head, _, body = attached("setup.exe").partition(b"\r\n\r\n")
+        message = Message(head + b"\r\n", body)
+        asked = Deferred.fromCoroutine(checks.reports(SESSION, ENVELOPE, message))
+        [report] = self.successResultOf(asked)
+        self.assertIs(report.verdict, Verdict.FAILED)
+        self.assertIsInstance(events[0], Trouble)

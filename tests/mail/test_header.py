@@ -1,5 +1,6 @@
 """Tests of `fwd_mta.mail.header`: fields split and made, address lists read."""
 
+import re
 from email.header import decode_header, make_header
 from functools import partial
 
@@ -11,6 +12,7 @@ from fwd_mta.mail.header import (
     AddressList,
     Field,
     addresses,
+    assembled,
     encoded_words,
     fields,
     fold,
@@ -26,6 +28,23 @@ BOUNDED = settings(max_examples=200, deadline=None, derandomize=True, database=N
 def read(value: str) -> AddressList:
     """Read a From field's value."""
     return addresses(Field("From", f"From: {value}\r\n".encode()))
+
+
+def _by_lines(head: bytes) -> list[bytes] | None:
+    """The raw fields of a head, or None if it is none."""
+    found: list[bytes] = []
+    if head and not head.endswith(b"\r\n"):
+        return None
+    for line in head.split(b"\r\n")[:-1]:
+        if any(mark in line for mark in b"\r\n\0"):
+            return None
+        if found and line[:1] in {b" ", b"\t"}:
+            found[-1] += line + b"\r\n"
+        elif re.match(rb"[!-9;-~]+[ \t]*:", line):
+            found.append(line + b"\r\n")
+        else:
+            return None
+    return found
 
 
 def decoded(field: Field) -> str:
@@ -46,6 +65,49 @@ class FieldsTests(SynchronousTestCase):
         self.assertEqual([f.value for f in found], ["a@b", "one two\tthree", "", "x"])
         self.assertEqual(join(found), head)
         self.assertEqual(fields(b""), ())
+
+    def test_by_name(self) -> None:
+        """Fields are found by name in any letters, each with its first line."""
+        found = fields(b"To: a@b\r\nX: 1\r\n 2\r\nTO: c@d\r\n")
+        self.assertEqual([one.value for one in found.named("to")], ["a@b", "c@d"])
+        self.assertEqual([found.line(at) for at in found.places["to"]], [1, 4])
+        self.assertEqual(found.named("cc"), [])
+
+    def test_assembled(self) -> None:
+        """What was put together is read as what it was put together from."""
+        made = [Field("A", b"A: 1\r\n"), Field("B", b"B: 2\r\n 3\r\n")]
+        head = assembled(made)
+        self.assertEqual(fields(head), tuple(made))
+        self.assertEqual(fields(bytes(bytearray(head))), tuple(made))
+
+    @BOUNDED
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"A",
+                    b"bc-D",
+                    b":",
+                    b" ",
+                    b"\t",
+                    b"\r\n",
+                    b"\r",
+                    b"\n",
+                    b"\0",
+                    b"\xe9",
+                ]
+            ),
+            max_size=14,
+        )
+    )
+    def test_line_by_line(self, pieces: list[bytes]) -> None:
+        """The same is read, or refused, as when one goes through it line by line."""
+        head = b"".join(pieces)
+        try:
+            found: object = [one.raw for one in fields(head)]
+        except SyntaxFault:
+            found = None
+        self.assertEqual(found, _by_lines(head))
 
     def test_no_field(self) -> None:
         """A line that is no field is named by its number and shown."""

@@ -1,12 +1,10 @@
 """Messages walked part by part, whatever they are made of."""
 
-from collections.abc import Sequence
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from fwd_mta.mail.header import Field, fields
+from fwd_mta.mail.header import fields
 from fwd_mta.rules.mime import HEAD_LIMIT, Facts, Walk, decoded
 
 MIXED = b"Content-Type: multipart/mixed; boundary=out\r\n"
@@ -61,8 +59,7 @@ def walk(head: bytes, body: bytes, size: int = 1000) -> tuple[Walk, list[Kept]]:
 
 def facts(head: bytes) -> Facts:
     """What a head says."""
-    parts: Sequence[Field] = fields(head)
-    return Facts.of(parts)
+    return Facts.of(fields(head))
 
 
 class WalkTests(SynchronousTestCase):
