@@ -1,6 +1,7 @@
 """A certificate authority for one run, and what it issues."""
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 _LIFE = timedelta(days=2)
+LOOPBACK = (
+    x509.DNSName("localhost"),
+    x509.DNSName("mail.interop.example"),
+    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+)
 
 
 def _named(name: str) -> x509.Name:
@@ -41,7 +47,10 @@ class Authority:
         self.certificate.write_bytes(root.public_bytes(Encoding.PEM))
 
     def _begin(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        life: timedelta = _LIFE,
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         issuing = x509.AuthorityKeyIdentifier.from_issuer_public_key(
@@ -53,8 +62,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + _LIFE)
+            .not_valid_before(now - timedelta(days=30))
+            .not_valid_after(now + life)
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
                 critical=False,
@@ -62,22 +71,25 @@ class Authority:
             .add_extension(issuing, critical=False)
         )
 
-    def issue(self, chain: Path, private_key: Path) -> int:
-        """Write a fresh certificate for this machine's loopback; its serial number."""
+    def issue(
+        self,
+        chain: Path,
+        private_key: Path,
+        names: Sequence[x509.GeneralName] = LOOPBACK,
+        life: timedelta = _LIFE,
+    ) -> int:
+        """Write a fresh certificate, for this machine's loopback; its serial number.
+
+        Its issuer follows it in the chain. A negative `life` is one that is over.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName(
-            [
-                x509.DNSName("localhost"),
-                x509.DNSName("mail.interop.example"),
-                x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            ]
-        )
         leaf = (
-            self._begin(_named("localhost"), key)
-            .add_extension(names, critical=False)
+            self._begin(_named("fwd_mta interop leaf"), key, life)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, SHA256())
         )
         private_key.write_bytes(_key_text(key))
         private_key.chmod(0o600)
-        chain.write_bytes(leaf.public_bytes(Encoding.PEM))
+        octets = leaf.public_bytes(Encoding.PEM) + self.certificate.read_bytes()
+        chain.write_bytes(octets)
         return leaf.serial_number

@@ -61,10 +61,17 @@ scache unix - - n - 1 scache
 
 
 class Postfix:
-    """Runs in a folder of its own and listens on `port`; `more` ends its main.cf."""
+    """Runs in a folder of its own and listens on `port`; `more` ends its main.cf.
+
+    `services` are further lines for its master.cf.
+    """
 
     def __init__(
-        self, folder: Path, more: str, hostname: str = "postfix.interop.example"
+        self,
+        folder: Path,
+        more: str,
+        hostname: str = "postfix.interop.example",
+        services: str = "",
     ) -> None:
         expect(os.geteuid() == 0, "Postfix starts only as root")
         self.folder = folder
@@ -75,7 +82,7 @@ class Postfix:
         shutil.chown(folder / "data", "postfix")
         main = _MAIN.format(folder=folder, hostname=hostname, more=more)
         (self.etc / "main.cf").write_text(main, encoding="utf-8")
-        master = _MASTER.format(port=self.port)
+        master = _MASTER.format(port=self.port) + services
         (self.etc / "master.cf").write_text(master, encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 

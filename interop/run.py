@@ -27,6 +27,7 @@ from interop import (
     packages,
     relaying,
     scanning,
+    security,
     signatures,
 )
 from interop.kit import Failed, Workbench
@@ -48,6 +49,7 @@ _SASL = ("postfix", "libsasl2-modules")
 _SWAKS = ("swaks", "libnet-ssleay-perl")
 _KNOT = ("knot",)
 _PROMETHEUS = ("prometheus",)
+_SIGNED = ("postfix", "knot", "unbound")
 
 SCENARIOS = {
     "sink": Scenario(relaying.to_a_sink),
@@ -61,6 +63,7 @@ SCENARIOS = {
     "dns-exchangers": Scenario(names.exchangers, _KNOT),
     "dns-refusals": Scenario(names.refusals, _KNOT),
     "dns-dead": Scenario(names.dead_server, _KNOT),
+    "transport-security": Scenario(security.transport_security, _SIGNED),
     "kill": Scenario(endings.killed, limit=900),
     "sigterm-drains": Scenario(endings.drains),
     "sigterm-out-of-time": Scenario(endings.drains_out_of_time),

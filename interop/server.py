@@ -53,7 +53,8 @@ class Server:
 
     `tables` are lines for the tables of the configuration, by table name. `programs`
     is where twistd and fwdmta are, `options` are twistd's own, and `prefix` starts
-    twistd and hands it the open files of `inherited`.
+    twistd and hands it the open files of `inherited`. `trusting` holds the roots that
+    it trusts, instead of the system's.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Server:
         options: tuple[str, ...] = (),
         prefix: tuple[str, ...] = (),
         inherited: tuple[int, ...] = (),
+        trusting: Path | None = None,
     ) -> None:
         self.folder = bench.folder / "server"
         self.folder.mkdir()
@@ -79,6 +81,9 @@ class Server:
         self._options = options
         self._prefix = prefix
         self._inherited = inherited
+        self._environment = outside_checkout()
+        if trusting is not None:
+            self._environment["SSL_CERT_FILE"] = str(trusting)
         self._process: subprocess.Popen[bytes] | None = None
         self.serial = self.renew_certificate()
         self.configure(self.usual(tables))
@@ -125,7 +130,7 @@ class Server:
                 [*self._prefix, *twistd, *service],
                 pass_fds=self._inherited,
                 cwd=self.folder,
-                env=outside_checkout(),
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

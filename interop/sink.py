@@ -2,6 +2,7 @@
 
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections import deque
@@ -87,9 +88,15 @@ class _Session(socketserver.StreamRequestHandler):
         return reply
 
     def _obey(self, verb: str, rest: str) -> bool:
+        sink = self.server.sink
+        if verb == "STARTTLS" and sink.tls is not None:
+            self._encrypt(sink.tls)
+            return True
         if verb == "EHLO":
             self._begin()
-            lines = ("sink.interop.example", *self.server.sink.extensions)
+            clear = sink.tls is not None and not isinstance(self.request, ssl.SSLSocket)
+            offered = ("STARTTLS",) if clear else ()
+            lines = ("sink.interop.example", *sink.extensions, *offered)
             shown = [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
             self._say("\r\n".join(shown))
             return True
@@ -101,6 +108,13 @@ class _Session(socketserver.StreamRequestHandler):
         if verb == "DATA" and reply.startswith("354"):
             return self._take()
         return verb != "QUIT" and not reply.startswith("421")
+
+    def _encrypt(self, context: ssl.SSLContext) -> None:
+        self._say("220 2.0.0 go on")
+        self.request = context.wrap_socket(self.request, server_side=True)
+        self.rfile = self.request.makefile("rb")
+        self.wfile = self.request.makefile("wb", buffering=0)
+        self._begin()
 
     def _note(self, verb: str, rest: str, *, accepted: bool) -> None:
         if verb in {"MAIL", "RSET"}:
@@ -167,11 +181,13 @@ class Sink:
     """Listens on one address and keeps what comes, until closed.
 
     `dot_delay` is how long each final dot waits for its answer, and `gate`, when
-    cleared, lets none be answered; `dots` counts those that have come.
+    cleared, lets none be answered; `dots` counts those that have come. With `tls` it
+    offers STARTTLS.
     """
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
-        self.extensions = _EXTENSIONS
+        self.extensions: tuple[str, ...] = _EXTENSIONS
+        self.tls: ssl.SSLContext | None = None
         self.dot_delay = 0.0
         self.gate = threading.Event()
         self.gate.set()

@@ -108,7 +108,7 @@ class Visit:
         """Note that the host cannot be used; whether to come again, in clear."""
         said = why.reply or (why.trouble and why.trouble.detail) or ""
         self._findings.note(f"{self._name}: {why.stage.value}: {said}")
-        if self._letter.requires_tls and why.trouble is not None:
+        if self._letter.requires_tls and why.trouble and not self._demand.why:
             why = _without_promise(why, why.trouble)
         failed = why.stage is Stage.STARTTLS and (
             why.trouble is not None and why.trouble.kind in _NO_TLS
@@ -179,7 +179,10 @@ class Visit:
 
 
 def _without_promise(why: NotOpened, trouble: Trouble) -> NotOpened:
-    """A host without STARTTLS cannot promise TLS all the way (RFC 8689 4.2.1)."""
+    """A host without STARTTLS cannot promise TLS all the way (RFC 8689 4.2.1).
+
+    Unless its domain says that it has TLS: then somebody is in between.
+    """
     if trouble.kind != "tls-required":
         return why
     return NotOpened(why.stage, None, Trouble("requiretls", trouble.detail))

@@ -173,6 +173,8 @@ ROWS = (
         require=True,
         head=LIFTED,
     ),
+    Row("REQUIRETLS, stripped of TLS", "retried", "", [WRONG], True, require=True),
+    Row("REQUIRETLS, stripped too", "retried", "", policy=ENFORCE, require=True),
     Row("REQUIRETLS where TLS is off", "verified", level=TlsLevel.NONE, require=True),
 )
 
