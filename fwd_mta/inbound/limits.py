@@ -221,6 +221,7 @@ class LimitsFile:
         self._emit = emit
         self._loop = LoopingCall(self._write_later)
         self._loop.clock = clock
+        self.every = WRITE_EVERY
         self._ended: Deferred[LoopingCall] | None = None
 
     async def start(self, make_secret: Callable[[int], bytes]) -> None:
@@ -238,7 +239,7 @@ class LimitsFile:
         if len(self.secret) != 32:
             self.secret = make_secret(32)
             self.quotas.changed = True
-        self._ended = self._loop.start(WRITE_EVERY, now=True)
+        self._ended = self._loop.start(self.every, now=True)
 
     async def stop(self) -> None:
         """Write a last time."""

@@ -18,11 +18,12 @@ class AccountsWatch:
         self._emit = emit
         self._loop = LoopingCall(self._look_later)
         self._loop.clock = clock
+        self.every = LOOK_EVERY
         self._ended: Deferred[LoopingCall] | None = None
 
     def start(self) -> None:
-        """Begin to look."""
-        self._ended = self._loop.start(LOOK_EVERY, now=False)
+        """Begin to look (`every` so many seconds)."""
+        self._ended = self._loop.start(self.every, now=False)
 
     async def stop(self) -> None:
         """Look no more."""

@@ -52,6 +52,7 @@ _ACCOUNT_SHARE = 4  # times what is free: one account never has the ready set al
 _SOON = 2.0
 _LITTLE_LATER = 10.0
 _NOTHING_CAME = 1.0
+LONGEST_NAP = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Scheduler:
         self._claiming = False
         self._again = False
         self._idle: Deferred[None] | None = None
+        self.longest_nap = LONGEST_NAP
         self.stopping = True
 
     def start(self) -> None:
@@ -181,7 +183,8 @@ class Scheduler:
             self._claim()
             return
         # The wall clock may be set meanwhile: never sleep longer than a minute.
-        self._timer = self._machine.clock.callLater(min(wait, 60.0), self._on_timer)
+        nap = min(wait, self.longest_nap)
+        self._timer = self._machine.clock.callLater(nap, self._on_timer)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -59,6 +59,7 @@ class Invariants:
         self._defects: list[str] = []
         self._seen_notices: dict[str, tuple[tuple[str, str], ...]] = {}
         self._entries: dict[str, QueueEntry] = {}
+        self._seen: tuple[int, list[tuple[float, Crash]]] = 0, []
 
     # Always
 
@@ -106,9 +107,11 @@ class Invariants:
     # Now and then
 
     def now_and_then(self) -> None:
-        """Look at the whole queue, while a server runs."""
-        if self._life.server is None or self._is_starting():
+        """Look at the whole queue, while a server runs, if anything was written."""
+        seen = self._life.disk.calls, self._life.deaths[-1:]
+        if seen == self._seen or self._is_starting():
             return
+        self._seen = seen
         self._one_place()
         for entry in self._stored():
             self._is_sound(entry)

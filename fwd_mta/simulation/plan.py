@@ -135,6 +135,7 @@ class Plan:
     threads: bool = False
     tls: bool = False
     encrypt: bool = False
+    hurried: bool = False
 
     def lines(self) -> list[str]:
         """The plan for people: what differs from a quiet life, in order."""
@@ -205,6 +206,7 @@ def draw(seed: int) -> Plan:
         threads=chance.random() < 0.5,
         tls=tls,
         encrypt=tls and chance.random() < 0.5,
+        hurried=seed % 50 == 1,
     )
 
 

@@ -53,7 +53,7 @@ _HOST = "mail.example.com"
 _START_AGAIN = 60.0
 _LONGEST_STOP = 300.0
 _STEPS = 600_000
-_SWEEP_EVERY = 600.0
+_LOOK_AROUND = 600.0
 _LOOK_EVERY = 6 * HOUR
 
 _CONFIGURATION = """\
@@ -113,6 +113,15 @@ def _materials() -> _Materials:
         ServerTls(server_context(*authority.issue(*hosts))),
         rule_table(),
     )
+
+
+@cache
+def _frozen() -> int:
+    """Take what is there for good out of the collections between lives, once."""
+    _ = _materials()
+    _ = gc.collect()
+    gc.freeze()
+    return gc.get_freeze_count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,7 @@ class Simulation:
         heard = cast("ILogObserver", self._logged)
         globalLogPublisher.addObserver(heard)
         logger, defer.log = defer.log, Logger(observer=heard)
+        _ = _frozen()
         gc.disable()
         try:
             self._schedule()
@@ -335,8 +345,8 @@ class Simulation:
             materials.trust,
             self.configuration,
         )
-        self.server.keeper.every = _SWEEP_EVERY
-        self.server.store._room.every = HOUR  # noqa: SLF001 - nothing fills this disk
+        if not self.plan.hurried:
+            _slow_down(self.server)
         starting = Deferred.fromCoroutine(self._start(self.server))
         _ = starting.addErrback(partial(self._not_started, life))
 
@@ -475,6 +485,15 @@ class Simulation:
 
     def _unseen(self) -> "_Unseen":
         return _Unseen(self.disk, self.worker)
+
+
+def _slow_down(server: Server) -> None:
+    """Let what looks around all the time look more seldom: most of a life is waiting."""
+    server.keeper.every = HOUR / 2
+    server.scheduler.longest_nap = _LOOK_AROUND
+    server.limits.every = _LOOK_AROUND
+    server._watch.every = HOUR  # noqa: SLF001 - the accounts do not change
+    server.store._room.every = HOUR  # noqa: SLF001 - nothing fills this disk
 
 
 class _Unseen:
