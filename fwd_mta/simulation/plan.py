@@ -5,7 +5,8 @@ All times are seconds after the start of the simulation.
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from random import Random  # noqa: TID251 - the seed's chance
 from typing import TypeVar
 
@@ -148,6 +149,22 @@ class Plan:
             f"{', never in clear' if self.encrypt else ''}"
         )
         return [head, *(f"  {one}" for one in sorted(told, key=lambda one: one.at))]
+
+
+def source(thing: object) -> str:
+    """A plan, or a part of one, as the Python that makes it; defaults are left out."""
+    if isinstance(thing, Enum):
+        return f"{type(thing).__name__}.{thing.name}"
+    if isinstance(thing, tuple):
+        return f"({''.join(f'{source(one)}, ' for one in thing)})"
+    if not is_dataclass(thing):
+        return repr(thing)
+    told = [
+        f"{one.name}={source(getattr(thing, one.name))}"
+        for one in fields(thing)
+        if getattr(thing, one.name) != one.default
+    ]
+    return f"{type(thing).__name__}({', '.join(told)})"
 
 
 # Drawing

@@ -488,7 +488,7 @@ class Simulation:
 
 
 def _slow_down(server: Server) -> None:
-    """Let what looks around all the time look more seldom: most of a life is waiting."""
+    """Let what looks around all the time look more seldom: life is waiting."""
     server.keeper.every = HOUR / 2
     server.scheduler.longest_nap = _LOOK_AROUND
     server.limits.every = _LOOK_AROUND
