@@ -75,7 +75,7 @@ def main() -> None:
     said = {name: getattr(place, name) for name in _NAMES if getattr(place, name)}
     text = configuration("submissions" if is_tls else "relay", **said)
     write(f"{place.folder}/fwdmta.toml", text)
-    from fwd_mta.inbound.accounts import argon2id_hash
+    from fwd_mta.inbound.passwords import argon2id_hash
 
     account = _ACCOUNT.format(password=argon2id_hash("p"))
     write(f"{place.folder}/accounts.toml", account)

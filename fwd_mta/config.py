@@ -46,6 +46,7 @@ from fwd_mta.kinds import (
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.route import TlsLevel, TlsMode
 from fwd_mta.mail.session import Service
+from fwd_mta.net.database import BadDatabase, check_query, check_url, try_once
 from fwd_mta.net.tls import server_context
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.rules.signing import signing_key
@@ -125,6 +126,7 @@ class Sql:
 
     url: str = needed(URL, 'write the database, as in url = "postgresql://…"')
     password_query: str = needed(TEXT, "write the query that gives the password")
+    scram: bool = key(YES_NO, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,8 @@ class AccountSources:
     """`[accounts]`: where accounts are looked up."""
 
     file: str = key(PATH, "/etc/fwdmta/accounts.toml")
-    sql: Sql | None = optional_group(Sql, later=True)
-    dovecot: str | None = optional(socket("unix"), later=True)
+    sql: Sql | None = optional_group(Sql)
+    dovecot: str | None = optional(socket("unix", "tcp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +395,12 @@ def parse(text: str, name: str) -> Configuration:
 
 
 def _judge(configuration: Configuration, reader: Reader) -> None:
-    for judgement in (_judge_listeners, _judge_queue, _judge_relayhost):
+    for judgement in (
+        _judge_listeners,
+        _judge_accounts,
+        _judge_queue,
+        _judge_relayhost,
+    ):
         judgement(configuration, reader)
 
 
@@ -410,6 +417,20 @@ def _judge_listeners(configuration: Configuration, reader: Reader) -> None:
             what = f"a {one.service} listener asks for a login and trusts no network"
             allowed = 'only a listener with service = "relay" has trusted networks'
             reader.note(f"{path}.trusted_networks", what, allowed)
+
+
+def _judge_accounts(configuration: Configuration, reader: Reader) -> None:
+    sql = configuration.accounts.sql
+    if sql is None:
+        return
+    for name, judge, value in (
+        ("url", check_url, sql.url),
+        ("password_query", check_query, sql.password_query),
+    ):
+        try:
+            judge(value)
+        except BadDatabase as bad:
+            reader.note(f"accounts.sql.{name}", str(bad))
 
 
 def _judge_queue(configuration: Configuration, reader: Reader) -> None:
@@ -455,6 +476,7 @@ def check(configuration: Configuration) -> list[str]:
     judges = (
         _check_tls,
         _check_accounts,
+        _check_sources,
         _check_relayhost,
         _check_dkim,
         _check_state_dir,
@@ -484,18 +506,33 @@ def _check_pair(where: str, pair: Tls | Sni) -> Iterator[str]:
 
 
 def _check_accounts(configuration: Configuration) -> Iterator[str]:
-    path = configuration.accounts.file
+    path, sources = configuration.accounts.file, configuration.accounts
     if all(one.service is Service.RELAY for one in configuration.listeners):
         return
     try:
         parse_accounts(Path(path).read_bytes())
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and (sources.sql or sources.dovecot):
+            return
         yield (
             f"accounts.file: {path} cannot be read: {error.strerror};"
             " make it with: fwdmta account add you@example.com"
         )
     except AccountsFault as fault:
         yield from (f"accounts.file: {path}: {error}" for error in fault.errors)
+
+
+def _check_sources(configuration: Configuration) -> Iterator[str]:
+    sql, dovecot = configuration.accounts.sql, configuration.accounts.dovecot
+    if sql is not None:
+        try:
+            try_once(sql.url, sql.password_query)
+        except Exception as error:  # noqa: BLE001 - each driver has its own
+            yield f"accounts.sql: {type(error).__name__}: {str(error).strip()}"
+    if dovecot is not None and dovecot.startswith("unix:"):
+        path = Path(dovecot.removeprefix("unix:"))
+        if not path.is_socket():
+            yield f"accounts.dovecot: {path} is no socket: see etc/dovecot/"
 
 
 def _check_relayhost(configuration: Configuration) -> Iterator[str]:

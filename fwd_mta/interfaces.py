@@ -4,7 +4,7 @@ Real things are in `net`, `inbound`, `queue`, `outbound`; twins in `world` pass 
 contract tests. Timers run on Twisted's `IReactorTime`; dates on `WallClock`.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -22,6 +22,7 @@ from fwd_mta.mail.scan import ScanReport
 from fwd_mta.mail.session import Session
 from fwd_mta.smtp.scram import ScramKeys
 
+Row = Mapping[str, object]
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -223,6 +224,22 @@ class Accounts(Protocol):
 
         An unknown login has made-up ones, always the same.
         """
+
+
+class Database(Protocol):
+    """Where accounts may be kept; its queries are the operator's."""
+
+    def rows(
+        self, query: str, values: Sequence[Mapping[str, str]]
+    ) -> Awaitable[list[list[Row]]]:
+        """Run a query once with each set of values; the rows of each, a few at most.
+
+        A value stands in the query as :name, and never becomes a part of it. Raises
+        LookUpFailed.
+        """
+
+    def close(self) -> None:
+        """Let the connections go."""
 
 
 class Scanner(Protocol):

@@ -30,13 +30,24 @@ from fwd_mta.events import Emit, Lifecycle, Refused, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.clients import Clients, client_of, is_in
+from fwd_mta.inbound.dovecot import DovecotAccounts
 from fwd_mta.inbound.duplicates import Duplicates, confirmed_by
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.limits import LimitsFile, Usage, limits_of
 from fwd_mta.inbound.protocol import SubmissionFactory
 from fwd_mta.inbound.sasl import portal, scram_challengers
+from fwd_mta.inbound.sources import AllAccounts
+from fwd_mta.inbound.sql import SqlAccounts
 from fwd_mta.inbound.watching import AccountsWatch
-from fwd_mta.interfaces import Disk, Entropy, Network, Resolver, WallClock, Worker
+from fwd_mta.interfaces import (
+    Database,
+    Disk,
+    Entropy,
+    Network,
+    Resolver,
+    WallClock,
+    Worker,
+)
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.mail.session import Service
 from fwd_mta.net.https import HttpsPolicyHost
@@ -69,7 +80,7 @@ class Seams:
     `read_file` gives the accounts, certificates and passwords that settings name;
     `storage` and `hashing` are threads of their own, so that neither waits for the
     other; `owner` goes into the lock file. `journal` is one thread for the journal of
-    young mail; without it each message is a file.
+    young mail; without it each message is a file. `database` opens the one of a url.
     """
 
     clock: IReactorTime
@@ -84,6 +95,7 @@ class Seams:
     read_file: Callable[[str], bytes]
     owner: str = ""
     journal: Worker | None = None
+    database: Callable[[str], Database] | None = None
 
 
 class Server:
@@ -106,6 +118,8 @@ class Server:
         self._tls = self._server_tls(configuration)
         self.store = self._make_store()
         self.accounts = FileAccounts(self._accounts_file, seams.hashing, seams.entropy)
+        self.logins = AllAccounts(self.accounts, seams.clock, seams.emit)
+        self.logins.use(self._make_sql(), self._make_dovecot())
         self.checks = self._make_checks()
         self.intake = self._make_intake()
         self.agent = self._make_agent(rules, trust)
@@ -175,7 +189,26 @@ class Server:
         )
 
     def _accounts_file(self) -> bytes:
-        return self._seams.read_file(self.configuration.accounts.file)
+        """The accounts file, which may be missing where there is another source."""
+        sources = self.configuration.accounts
+        try:
+            return self._seams.read_file(sources.file)
+        except FileNotFoundError:
+            if sources.sql or sources.dovecot:
+                return b""
+            raise
+
+    def _make_sql(self) -> SqlAccounts | None:
+        seams = self._seams
+        return settings.sql_of(
+            self.configuration, seams.database, seams.hashing, seams.entropy
+        )
+
+    def _make_dovecot(self) -> DovecotAccounts | None:
+        seams = self._seams
+        return settings.dovecot_of(
+            self.configuration, seams.network, seams.clock, seams.entropy
+        )
 
     def _server_tls(self, configuration: Configuration) -> ServerTls | None:
         if not any(one.service in _TLS_SERVICES for one in configuration.listeners):
@@ -272,13 +305,13 @@ class Server:
     def _make_factory(self, listener: Listener) -> SubmissionFactory:
         return SubmissionFactory(
             settings.listener_of(listener, self.configuration),
-            None if listener.service is Service.RELAY else portal(self.accounts),
+            None if listener.service is Service.RELAY else portal(self.logins),
             self.intake,
             self._tls,
             self._seams.clock,
             self._seams.emit,
             self._clients,
-            partial(scram_challengers, self.accounts, self._seams.entropy),
+            partial(scram_challengers, self.logins, self._seams.entropy),
             self.limits.quotas,
             self.limits.guesses,
         )
@@ -332,7 +365,7 @@ class Server:
 
     async def _limits_of(self, request: Json) -> Json:
         """What an account may send, and what it has sent."""
-        account = await self.accounts.find(text_of(request, "login"))
+        account = await self.logins.find(text_of(request, "login"))
         if account is None:
             raise CommandError("there is no such account")
         factory = self.factories[0]
@@ -412,7 +445,7 @@ class Server:
         await self._start_store()
         await self.limits.start(self._seams.entropy.octets)
         await self._policy_file.start(self.agent.policies)
-        self.accounts.salt_secret = self.limits.secret
+        self.logins.use_secret(self.limits.secret)
         self._control_port = await self._open_control()
         self.scheduler.start()
         self.keeper.start()
@@ -465,6 +498,7 @@ class Server:
             factory.cut()
         await self.agent.stop()
         await self._watch.stop()
+        self.logins.close()
         await self.keeper.stop()
         await self.limits.stop()
         if self._gauges is not None:
@@ -519,6 +553,9 @@ class Server:
             self.configuration = old
             raise CannotServeError(*_account_lines(fresh, fault)) from None
         self.accounts.use(accounts)
+        if old.accounts != fresh.accounts:
+            self.logins.use(self._make_sql(), self._make_dovecot())
+            self.logins.use_secret(self.limits.secret)
         if self._tls is not None and context is not None:
             self._tls.context = context
         self._use(fresh)

@@ -23,6 +23,7 @@ from fwd_mta.config import ConfigError, Configuration
 from fwd_mta.events import Trouble
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock, make_monotonic
+from fwd_mta.net.database import SqlDatabase
 from fwd_mta.net.disk import SystemDisk, lock_text
 from fwd_mta.net.log import EventLog
 from fwd_mta.net.network import ReactorNetwork
@@ -169,6 +170,7 @@ class MailService(Service):
             read_file=read_file,
             owner=lock_text(),
             journal=self._journal,
+            database=lambda url: SqlDatabase(reactor, url),
         )
         return Server(
             self._configuration,

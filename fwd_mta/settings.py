@@ -10,12 +10,23 @@ from fwd_mta.events import Emit
 from fwd_mta.inbound.builtin import BuiltIn
 from fwd_mta.inbound.clamd import Clamd
 from fwd_mta.inbound.dialogue import Place
+from fwd_mta.inbound.dovecot import DovecotAccounts
 from fwd_mta.inbound.limits import SendLimits
 from fwd_mta.inbound.milter import Milter
+from fwd_mta.inbound.passwords import Passwords
 from fwd_mta.inbound.protocol import SubmissionSettings
 from fwd_mta.inbound.rspamd import Rspamd
 from fwd_mta.inbound.spamd import Spamd
-from fwd_mta.interfaces import Disk, Network, Scanner, WallClock, Worker
+from fwd_mta.inbound.sql import SqlAccounts
+from fwd_mta.interfaces import (
+    Database,
+    Disk,
+    Entropy,
+    Network,
+    Scanner,
+    WallClock,
+    Worker,
+)
 from fwd_mta.mail.route import Destination, TlsLevel, TlsMode
 from fwd_mta.outbound.agent import AgentSettings
 from fwd_mta.outbound.connection import Timeouts
@@ -180,6 +191,40 @@ def signing_keys_of(
                 f"dkim of {one.domain}: {one.private_key}: {error}"
             ) from error
     return tuple(keys)
+
+
+def sql_of(
+    configuration: Configuration,
+    database: Callable[[str], Database] | None,
+    worker: Worker,
+    entropy: Entropy,
+) -> SqlAccounts | None:
+    """The accounts in a database, where one is configured."""
+    sql = configuration.accounts.sql
+    if sql is None or database is None:
+        return None
+    return SqlAccounts(
+        database(sql.url),
+        sql.password_query,
+        Passwords(worker, entropy),
+        has_scram=sql.scram,
+    )
+
+
+def dovecot_of(
+    configuration: Configuration,
+    network: Network,
+    clock: IReactorTime,
+    entropy: Entropy,
+) -> DovecotAccounts | None:
+    """Dovecot's accounts, where it is configured; raises CannotServeError."""
+    place = configuration.accounts.dovecot
+    if place is None:
+        return None
+    try:
+        return DovecotAccounts(network, Place.parse(place), clock, entropy)
+    except ValueError as error:
+        raise CannotServeError(f"accounts.dovecot: {error}") from error
 
 
 def milters_of(configuration: Configuration, network: Network) -> tuple[Milter, ...]:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from fwd_mta.config import Configuration, parse, rule_table
 from fwd_mta.events import Event
-from fwd_mta.inbound.accounts import HashCost, argon2id_hash
+from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
 from fwd_mta.server import Seams, Server
 from fwd_mta.world.certificates import Authority

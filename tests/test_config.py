@@ -43,8 +43,9 @@ VALUES: dict[str, tuple[str, str]] = {
     "tls.sni[].certificate": ('"/b.pem"', '""'),
     "tls.sni[].private_key": ('"/b.key"', '""'),
     "accounts.file": ('"/accounts.toml"', "true"),
-    "accounts.sql.url": ('"postgresql://db/mail"', '"db"'),
-    "accounts.sql.password_query": ('"SELECT 1"', '""'),
+    "accounts.sql.url": ('"sqlite:///mail"', '"db"'),
+    "accounts.sql.password_query": ('"SELECT :login"', '""'),
+    "accounts.sql.scram": ("true", '"yes"'),
     "accounts.dovecot": ('"unix:/run/auth"', '"/run/auth"'),
     "submission.message_size_limit": ('"25MB"', "25000000"),
     "submission.recipient_limit": ("50", "0"),
@@ -134,8 +135,9 @@ BESIDE: dict[str, str] = {
     "tls.sni[].names": 'certificate = "/a"\nprivate_key = "/b"',
     "tls.sni[].certificate": 'names = ["a.example"]\nprivate_key = "/b"',
     "tls.sni[].private_key": 'names = ["a.example"]\ncertificate = "/b"',
-    "accounts.sql.url": 'password_query = "SELECT 1"',
-    "accounts.sql.password_query": 'url = "postgresql://db/mail"',
+    "accounts.sql.url": 'password_query = "SELECT :login"',
+    "accounts.sql.password_query": 'url = "sqlite:///mail"',
+    "accounts.sql.scram": ('url = "sqlite:///mail"\npassword_query = "SELECT :login"'),
     "delivery.relayhost_login": (
         'relayhost = "isp.example"\nrelayhost_password_file = "/p"'
     ),

@@ -20,7 +20,8 @@ from pathlib import Path  # noqa: TID251 - the command is the one that edits thi
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from fwd_mta.inbound.accounts import PASSWORDS_LIMIT, SCRAM_ITERATIONS, argon2id_hash
+from fwd_mta.inbound.accounts import SCRAM_ITERATIONS
+from fwd_mta.inbound.passwords import PASSWORDS_LIMIT, argon2id_hash
 from fwd_mta.interfaces import Entropy
 from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.errors import SyntaxFault

@@ -5,20 +5,16 @@ keyed digest, so that the next message of the same client costs none. An unknown
 costs as much as a wrong password.
 """
 
-import base64
-import hmac
 import re
 import tomllib
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from argon2 import PasswordHasher, extract_parameters
-from argon2.exceptions import InvalidHashError, VerificationError
 from typing_extensions import override
 
+from fwd_mta.inbound.passwords import PASSWORDS_LIMIT, HashCost, Passwords, is_hash
 from fwd_mta.interfaces import Accounts, Entropy, Worker
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.address import Mailbox, parse_mailbox
@@ -26,8 +22,6 @@ from fwd_mta.mail.envelope import Notify
 from fwd_mta.mail.errors import LookUpFailed, SyntaxFault
 from fwd_mta.smtp.scram import ScramKeys, made_up_keys
 
-PASSWORDS_LIMIT = 4  # each costs a hash at every wrong try, for everybody
-SALT_OCTETS = 16
 SCRAM_ITERATIONS = 32_768
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -41,19 +35,6 @@ class AccountsFault(Exception):
     def __init__(self, errors: tuple[str, ...]) -> None:
         super().__init__("\n".join(errors))
         self.errors = errors
-
-
-@dataclass(frozen=True, slots=True)
-class HashCost:
-    """What one argon2id hash costs: passes, memory in KiB, lanes (RFC 9106 4)."""
-
-    time: int = 3
-    memory: int = 65536
-    lanes: int = 1
-
-    def hasher(self) -> PasswordHasher:
-        """A hasher of that cost."""
-        return PasswordHasher(self.time, self.memory, self.lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +53,6 @@ class StoredAccount:
 
 
 AccountTable = Mapping[str, StoredAccount]
-
-
-def argon2id_hash(
-    password: str, salt: bytes | None = None, cost: HashCost | None = None
-) -> str:
-    """Hash a password for `accounts.toml`; slow on purpose, so call it on a worker.
-
-    Without a salt argon2 takes one from the operating system.
-    """
-    return (cost or HashCost()).hasher().hash(_prepared(password), salt=salt)
 
 
 def parse_accounts(content: bytes) -> AccountTable:
@@ -121,13 +92,8 @@ class FileAccounts(Accounts):
     ) -> None:
         self._read = read
         self._worker = worker
-        self._cost = cost or HashCost()
-        self._made_up = _made_up_hash(self._cost, entropy)
-        self._hasher = self._cost.hasher()
-        self._key = entropy.octets(32)
+        self._passwords = Passwords(worker, entropy, cost)
         self._table: AccountTable | None = None
-        self._remembered: dict[str, bytes] = {}
-        self._hashes = 1
         self._offers_scram = False
         self._seen = b""
         self.salt_secret = entropy.octets(32)
@@ -149,12 +115,9 @@ class FileAccounts(Accounts):
         """Use what `read` gave; passwords that are gone are forgotten."""
         self._table = table
         stored = {hashed for one in table.values() for hashed in one.passwords}
-        self._remembered = {
-            hashed: digest
-            for hashed, digest in self._remembered.items()
-            if hashed in stored
-        }
-        self._hashes = max((len(one.passwords) for one in table.values()), default=1)
+        self._passwords.keep_only(stored)
+        most = max((len(one.passwords) for one in table.values()), default=1)
+        self._passwords.expect(most)
         self._offers_scram = all(one.has_scram for one in table.values())
 
     async def refresh(self) -> bool:
@@ -199,23 +162,18 @@ class FileAccounts(Accounts):
         """The account if the password is right; always as slow if it is not."""
         stored = self._stored(login)
         hashes = stored.passwords if stored else ()
-        digest = blake2b(password.encode(), key=self._key).digest()
-        if any(self._remembers(hashed, digest) for hashed in hashes):
-            return stored.account if stored else None
-        padding = (self._made_up,) * (self._hashes - len(hashes))
-        matching = await self._worker.run(
-            lambda: self._matching(hashes + padding, password)
-        )
-        if stored is None or matching not in hashes:
-            return None
-        if matching in self._current_hashes(login):
-            self._remembered[matching] = digest
-        return stored.account
+        fits = await self._passwords.fits(hashes, password)
+        return stored.account if stored and fits else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file holds no account."""
+        return not self._table
 
     @override
     def offers_scram(self) -> bool:
         """Whether every password of every account has SCRAM keys."""
-        return self._offers_scram and bool(self._table)
+        return self._offers_scram and not self.is_empty
 
     @override
     async def scram_keys(self, login: str) -> Sequence[ScramKeys]:
@@ -223,54 +181,19 @@ class FileAccounts(Accounts):
         stored = self._stored(login)
         if stored is not None and stored.has_scram:
             return stored.scram
-        key = _login_key(login)
+        key = login_key(login)
         return [made_up_keys(key, self.salt_secret, SCRAM_ITERATIONS)]
-
-    def _remembers(self, hashed: str, digest: bytes) -> bool:
-        return hmac.compare_digest(self._remembered.get(hashed, b""), digest)
-
-    def _current_hashes(self, login: str) -> tuple[str, ...]:
-        stored = self._stored(login)
-        return stored.passwords if stored else ()
-
-    def _matching(self, hashes: tuple[str, ...], password: str) -> str | None:
-        """The hash that fits; all are tried, so that the time tells nothing."""
-        found = None
-        for hashed in hashes:
-            if _fits(self._hasher, hashed, password):
-                found = hashed
-        return found
 
     def _stored(self, login: str) -> StoredAccount | None:
         if self._table is None:
             raise LookUpFailed("The accounts file has not been read")
-        key = _login_key(login)
+        key = login_key(login)
         own = self._table.get(key)
         return own or self._table.get("*@" + key.rpartition("@")[2])
 
 
-def _fits(hasher: PasswordHasher, hashed: str, password: str) -> bool:
-    try:
-        return hasher.verify(hashed, _prepared(password))
-    except VerificationError:
-        return False
-
-
-def _made_up_hash(cost: HashCost, entropy: Entropy) -> str:
-    """A hash that no password has: its salt and value are chance."""
-    salt, value = (
-        base64.b64encode(entropy.octets(count)).rstrip(b"=").decode("ascii")
-        for count in (SALT_OCTETS, 32)
-    )
-    return f"$argon2id$v=19$m={cost.memory},t={cost.time},p={cost.lanes}${salt}${value}"
-
-
-def _prepared(password: str) -> str:
-    """One form for what looks the same on any keyboard (NFKC, as in RFC 4013 2.2)."""
-    return unicodedata.normalize("NFKC", password)
-
-
-def _login_key(login: str) -> str:
+def login_key(login: str) -> str:
+    """The form under which a login is looked up: lower case, its domain in A-labels."""
     local, _, domain = login.rpartition("@")
     return f"{local.lower()}@{Mailbox('', domain).key[1]}"
 
@@ -290,15 +213,16 @@ def _add(
         what = f"a full address, or *@domain, not {login!r}"
         errors.append(f"account {number}: login: {what}")
         return
-    mistakes = _mistakes(table)
-    key = _login_key(login)
+    mistakes = mistakes_in(table)
+    key = login_key(login)
     if key in found:
         mistakes.append("login: there are two accounts of this login")
     errors += [f"account {login}: {mistake}" for mistake in mistakes]
-    found[key] = None if mistakes else _account(table)
+    found[key] = None if mistakes else stored_account(table)
 
 
-def _mistakes(table: dict[str, Any]) -> list[str]:
+def mistakes_in(table: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the keys of one account; none may be missing a password."""
     mistakes = []
     for key, value in table.items():
         kind = _KEYS.get(key)
@@ -311,7 +235,8 @@ def _mistakes(table: dict[str, Any]) -> list[str]:
     return mistakes
 
 
-def _account(table: dict[str, Any]) -> StoredAccount:
+def stored_account(table: Mapping[str, Any]) -> StoredAccount:
+    """The account of a table without mistakes."""
     notify = table.get("notify")
     content = table.get("retention_content")
     account = Account(
@@ -350,16 +275,6 @@ def _is_pattern(value: object) -> bool:
         return False
 
 
-def _is_hash(value: object) -> bool:
-    if not isinstance(value, str) or not value.startswith("$argon2id$"):
-        return False
-    try:
-        extract_parameters(value)
-    except InvalidHashError:
-        return False
-    return True
-
-
 def _is_scram(value: object) -> bool:
     try:
         return isinstance(value, str) and bool(ScramKeys.parse(value))
@@ -369,7 +284,7 @@ def _is_scram(value: object) -> bool:
 
 def _are_hashes(value: object) -> bool:
     hashes = _list(value)
-    return 0 < len(hashes) <= PASSWORDS_LIMIT and all(map(_is_hash, hashes))
+    return 0 < len(hashes) <= PASSWORDS_LIMIT and all(map(is_hash, hashes))
 
 
 def _are_notices(value: object) -> bool:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from fwd_mta.config import Configuration, parse, rule_table
 from fwd_mta.events import Accepted, Event
-from fwd_mta.inbound.accounts import HashCost, argon2id_hash
+from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.net.clocks import SystemClock
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
 from fwd_mta.rules.classification import RuleTable

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 
-from fwd_mta.inbound.accounts import argon2id_hash
+from fwd_mta.inbound.passwords import argon2id_hash
 from fwd_mta.interfaces import Disk, Entropy, Network, WallClock
 from fwd_mta.net.tls import ServerTls, server_context
 from fwd_mta.world.certificates import Authority

@@ -19,7 +19,8 @@ from fwd_mta.admin.accounts import (
     check_pattern,
     scram_keys,
 )
-from fwd_mta.inbound.accounts import HashCost, argon2id_hash, parse_accounts
+from fwd_mta.inbound.accounts import parse_accounts
+from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.world.machine import SeededEntropy
 
 CHEAP = HashCost(time=1, memory=8)

@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from fwd_mta.events import Event
-from fwd_mta.inbound.accounts import FileAccounts, HashCost, argon2id_hash
+from fwd_mta.inbound.accounts import FileAccounts
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.intake import Intake
+from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.inbound.protocol import (
     FwdESMTP,
     SubmissionFactory,

@@ -8,14 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from fwd_mta.admin.accounts import scram_keys
-from fwd_mta.inbound import accounts as subject
-from fwd_mta.inbound.accounts import (
-    AccountsFault,
-    FileAccounts,
-    HashCost,
-    argon2id_hash,
-    parse_accounts,
-)
+from fwd_mta.inbound import passwords as subject
+from fwd_mta.inbound.accounts import AccountsFault, FileAccounts, parse_accounts
+from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.envelope import Notify
 from fwd_mta.mail.errors import LookUpFailed
@@ -238,7 +233,7 @@ class FileAccountsTests(SynchronousTestCase):
         """What is remembered does not grow with the logins of one domain."""
         for number in range(5):
             self.verify(f"user{number}@wide.example")
-        self.assertEqual(len(self.accounts._remembered), 1)
+        self.assertEqual(len(self.accounts._passwords._remembered), 1)
 
     def test_same_keys_on_any_keyboard(self) -> None:
         """A password with accents fits in either Unicode form."""
@@ -292,8 +287,8 @@ class FileAccountsTests(SynchronousTestCase):
 
     def test_made_up_hash_is_a_hash(self) -> None:
         """The hash that unknown logins are checked against has the real cost."""
-        made_up = self.accounts._made_up
-        self.assertTrue(subject._is_hash(made_up))
+        made_up = self.accounts._passwords._made_up
+        self.assertTrue(subject.is_hash(made_up))
         self.assertEqual(made_up.split("$")[3], HASHED.split("$")[3])
         self.assertEqual(len(made_up), len(HASHED))
 
