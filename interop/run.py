@@ -19,6 +19,8 @@ from types import FrameType
 
 from interop import (
     clients,
+    databases,
+    dovecot,
     endings,
     figures,
     heavy,
@@ -48,6 +50,7 @@ _POSTFIX = ("postfix",)
 _SASL = ("postfix", "libsasl2-modules")
 _SWAKS = ("swaks", "libnet-ssleay-perl")
 _KNOT = ("knot",)
+_DOVECOT = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd")
 _PROMETHEUS = ("prometheus",)
 _SIGNED = ("postfix", "knot", "unbound")
 
@@ -72,6 +75,10 @@ SCENARIOS = {
     "uid-and-gid": Scenario(installing.privileges_dropped),
     "systemd-sockets": Scenario(installing.systemd_sockets),
     "package": Scenario(installing.package, limit=600),
+    "dovecot-accounts": Scenario(dovecot.accounts, _DOVECOT),
+    "dovecot-send-as": Scenario(dovecot.send_as, _DOVECOT),
+    "dovecot-mailboxes": Scenario(dovecot.mailboxes, _DOVECOT),
+    "postgresql": Scenario(databases.accounts, ("postgresql",)),
     "promtool": Scenario(figures.promtool, _PROMETHEUS),
     "clamd": Scenario(scanning.with_clamd, ("clamav-daemon",)),
     "rspamd": Scenario(scanning.with_rspamd, ("rspamd",)),
