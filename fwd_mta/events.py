@@ -7,8 +7,10 @@ content, no secret, no subject has a field here. Five events a message at most.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fwd_mta.mail.noun import noun
 
-@dataclass(frozen=True, slots=True)
+
+@noun
 class Accepted:
     """A message is durable and was answered 250."""
 
@@ -29,7 +31,7 @@ class Repeated:
     client: str
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Refused:
     """A client was told no; `reply` is our own text, `where` the verb."""
 
@@ -39,7 +41,7 @@ class Refused:
     reply: str
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Attempted:
     """One recipient's result of one attempt; `next_at` 0 when there is none."""
 
@@ -65,7 +67,7 @@ class Notified:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Finished:
     """A message has no recipient left that waits."""
 

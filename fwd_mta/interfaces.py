@@ -17,6 +17,7 @@ from fwd_mta.mail.account import Account
 from fwd_mta.mail.entry import Attempt, EntryFilter, QueueEntry, Step
 from fwd_mta.mail.envelope import Envelope, Recipient
 from fwd_mta.mail.message import Body, Message
+from fwd_mta.mail.noun import noun
 from fwd_mta.mail.route import CannotSay, Destination, Exchanger, Found, NoSuchName
 from fwd_mta.mail.scan import ScanReport
 from fwd_mta.mail.session import Session
@@ -445,7 +446,7 @@ class QueueStore(QueueWriter, QueueWorker, QueueKeeper, Protocol):
 # Going out
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Delivery:
     """The unit that goes out: one entry's recipients for one destination.
 

@@ -124,7 +124,7 @@ def _mailbox(name: str) -> Mailbox:
     try:
         if "@" in name:
             return parse_mailbox(name.removeprefix("<").removesuffix(">"))
-        return replace(parse_mailbox(f"x@{name.removesuffix('.')}"), local="")
+        return parse_mailbox(f"x@{name.removesuffix('.')}")._replace(local="")
     except SyntaxFault as fault:
         raise CommandError(
             f"{name} is no queue id, address, domain or host: {fault}"

@@ -143,7 +143,7 @@ class Envelopes(Talk):
                 self._refuse_recipient(transaction, refusal)
                 return
             if mailbox is not recipient.mailbox:
-                recipient = replace(recipient, mailbox=mailbox)
+                recipient = recipient._replace(mailbox=mailbox)
             transaction.recipients[key] = recipient
         self._answer(Reply(250, "1.5", "Ok"))
 

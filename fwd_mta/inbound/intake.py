@@ -305,7 +305,7 @@ def _meant(
     recipients = envelope.recipients
     if default is not None:
         recipients = tuple(
-            replace(one, notify=default) if one.notify is None else one
+            one._replace(notify=default) if one.notify is None else one
             for one in recipients
         )
     body = Body.EIGHT_BIT if needed else given

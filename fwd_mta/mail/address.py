@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from fwd_mta.mail.errors import SyntaxFault
 
@@ -26,8 +26,7 @@ DOMAIN_LIMIT = 255
 LABEL_LIMIT = 63
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """A mailbox as it was meant: the local part without quotes or escapes.
 
     `domain` is as the client wrote it: a name, U-label or A-label, or an address
@@ -40,9 +39,7 @@ class Mailbox:
     @property
     def key(self) -> tuple[str, str]:
         """For comparison: local part and domain in lower case, domain as A-label."""
-        if self.is_literal:
-            return self.local.lower(), _literal_key(self.domain)
-        return self.local.lower(), self.wire_domain.lower()
+        return self.local.lower(), _domain_key(self.domain)
 
     @property
     def is_literal(self) -> bool:
@@ -166,6 +163,13 @@ def _check_literal(text: str) -> None:
         valid = False
     if not valid:
         raise SyntaxFault(f"No valid address literal: {excerpt(text)}")
+
+
+@lru_cache(maxsize=4096)
+def _domain_key(domain: str) -> str:
+    if domain.startswith("["):
+        return _literal_key(domain)
+    return Mailbox("", domain).wire_domain.lower()
 
 
 def _literal_key(domain: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fwd_mta.mail.envelope import Envelope, Recipient
+from fwd_mta.mail.noun import noun
 from fwd_mta.mail.reply import Reply
 
 
@@ -84,7 +85,7 @@ class Diagnosis:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class DeliveryResult:
     """What became of one recipient in one attempt; without a diagnosis: delivered.
 
@@ -112,7 +113,7 @@ class DeliveryResult:
         return self.diagnosis is None
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Attempt:
     """One delivery of some recipients; wall times in seconds since the epoch.
 
@@ -136,7 +137,7 @@ class StandingState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Standing:
     """One recipient's state; `next_attempt_at` is a wall time, kept while open.
 
@@ -195,7 +196,7 @@ class Status(StrEnum):
 _DONE = frozenset({StandingState.DELIVERED, StandingState.RELAYED})
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Origin:
     """Where a message came from, for its timeline; empty strings for a notice.
 
@@ -209,7 +210,7 @@ class Origin:
     checks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class QueueEntry:
     """One message's place in the queue; all times are wall times in epoch seconds.
 
@@ -268,7 +269,7 @@ class QueueEntry:
         return Status.BOUNCED
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Step:
     """One line of a timeline: what happened to an entry, when, and by whom.
 

@@ -1,9 +1,10 @@
 """What an SMTP client says about a message before its content (RFC 5321 2.3.1)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from fwd_mta.mail.address import Mailbox
+from fwd_mta.mail.noun import noun
 
 
 class Notify(StrEnum):
@@ -29,8 +30,7 @@ class Ret(StrEnum):
     HEADERS = "HDRS"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One RCPT: the forward-path's mailbox and its DSN parameters.
 
     `notify` is None when the client did not ask, else sorted and without doubles;
@@ -48,7 +48,7 @@ class Recipient:
         return notify in self.notify
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Envelope:
     """One mail transaction's envelope.
 

@@ -1,8 +1,9 @@
 """A message: its header section in memory, its body wherever it is kept."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Protocol
+
+from fwd_mta.mail.noun import noun
 
 
 class Body(Protocol):
@@ -22,7 +23,7 @@ class Body(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Message:
     """A message as it leaves us.
 

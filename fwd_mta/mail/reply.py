@@ -1,10 +1,9 @@
 """A reply of SMTP: code, enhanced code, text (RFC 5321 4.2, RFC 2034)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply, ours or a peer's; lines of a long one are joined by LF in `text`.
 
     The class digit has one home, `code`: `detail` is the enhanced code without it

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fwd_mta.mail.entry import Category
+from fwd_mta.mail.noun import noun
 from fwd_mta.mail.reply import Reply
 
 
@@ -40,7 +41,7 @@ class Edit:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class ScanReport:
     """One scanner's answer.
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from fwd_mta.mail.entry import Action, DeliveryResult, Diagnosis, Stage
 from fwd_mta.mail.envelope import Notify, Recipient
@@ -157,7 +156,7 @@ def _shortened(reply: Reply | None) -> Reply | None:
     """A reply as it is kept: a peer may send 64 KiB, and each is written down."""
     if reply is None or len(reply.text) <= _LONGEST_TEXT:
         return reply
-    return replace(reply, text=reply.text[:_LONGEST_TEXT] + "...")
+    return reply._replace(text=reply.text[:_LONGEST_TEXT] + "...")
 
 
 def _is_final(result: DeliveryResult) -> bool:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from fwd_mta.interfaces import Disk, DiskFile, Worker
 from fwd_mta.mail.errors import NoSpace, StoreError
+from fwd_mta.mail.noun import noun
 
 T = TypeVar("T")
 _AT_ONCE = 128  # each may hold a descriptor until the sync
@@ -40,7 +41,7 @@ def store_error(error: Exception) -> Exception:
     return error
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Outcome:
     """How one script ended: with a value, or with an error."""
 

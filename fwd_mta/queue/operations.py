@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from fwd_mta.interfaces import Disk, DiskFile
 from fwd_mta.mail.entry import QueueEntry, Step
+from fwd_mta.mail.noun import noun
 from fwd_mta.queue.commit import Gone, Script
 from fwd_mta.queue.layout import Layout, parts
 from fwd_mta.queue.reading import CHUNK, Reader
@@ -37,7 +38,7 @@ class SpooledFile:
     crc: int
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Filed:
     """Where a message lies after an operation; `trouble`: what failed after it."""
 

@@ -16,6 +16,7 @@ import msgspec
 from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import Corrupt, StoreError
+from fwd_mta.mail.noun import noun
 from fwd_mta.queue.shapes import (
     StoredEntry,
     StoredLine,
@@ -52,7 +53,7 @@ class NewerFormat(StoreError):
 # The header line
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Section:
     """Where a part of the file lies, and its checksum."""
 
@@ -69,7 +70,7 @@ class Section:
         return octets
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Header:
     """What the header line says."""
 

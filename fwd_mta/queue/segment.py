@@ -15,6 +15,7 @@ from zlib import crc32
 import msgspec
 
 from fwd_mta.mail.errors import Corrupt, StoreError
+from fwd_mta.mail.noun import noun
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Kind(IntEnum):
     STOPPED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Item:
     """What is to be written: the id it is about, and octets."""
 

@@ -1,15 +1,14 @@
 """Young mail kept in memory, so that its first delivery reads no disk; bounded."""
 
-from dataclasses import dataclass
-
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.message import Message
+from fwd_mta.mail.noun import noun
 
 _ENTRY_COST = 1024
 _RECIPIENT_COST = 512
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Kept:
     entry: QueueEntry
     message: Message | None

@@ -1,7 +1,7 @@
 """What a submitted message must be like (RFC 6409 6, SPEC section 2)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.address import Mailbox, excerpt
@@ -9,6 +9,7 @@ from fwd_mta.mail.envelope import Envelope
 from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.mail.header import Section, addresses, fields
 from fwd_mta.mail.message import Message
+from fwd_mta.mail.noun import noun
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service, Session
 
@@ -37,7 +38,7 @@ class SubmissionPolicy:
     help_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Case:
     """All that a check may look at."""
 
@@ -79,7 +80,7 @@ def with_help(reply: Reply, url: str | None) -> Reply:
     """Append the operator's help page to a refusal (SPEC [help])."""
     if not url or not reply.is_permanent:
         return reply
-    return replace(reply, text=f"{reply.text}\nHelp: {excerpt(url, 200)}")
+    return reply._replace(text=f"{reply.text}\nHelp: {excerpt(url, 200)}")
 
 
 def is_relayed(session: Session) -> bool:

@@ -4,11 +4,11 @@ Pure. The gravest verdict decides; all of them stand in the record of the messag
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fwd_mta.mail.address import excerpt
 from fwd_mta.mail.entry import Category
 from fwd_mta.mail.header import Field, make_field
+from fwd_mta.mail.noun import noun
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.scan import ScanReport, Verdict
 
@@ -28,7 +28,7 @@ _FIELDS = 50
 _VALUE = 2000
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Outcome:
     """What becomes of a message: refused with `reply`, else taken.
 

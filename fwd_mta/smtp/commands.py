@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fwd_mta.mail.address import Mailbox, excerpt, parse_path
 from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient, Ret
 from fwd_mta.mail.errors import SyntaxFault
+from fwd_mta.mail.noun import noun
 from fwd_mta.mail.reply import Reply
 from fwd_mta.smtp.extensions import HOLD_LIMIT, Offered
 
@@ -45,15 +46,14 @@ class CommandFault(SyntaxFault):
         self.reply = Reply(code, detail, text)
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command line: the verb in upper case, and all that follows it."""
 
     verb: str
     argument: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class MailParameters:
     """What a MAIL command says; `auth` is the claim of RFC 4954 5, which we ignore."""
 

@@ -244,7 +244,7 @@ class RemoteHost(Factory):
     def act(self, who: str, behaviour: Behaviour, stage: Stage) -> Act | None:
         """What is done at a stage, None for the plain answer; uses up tuples."""
         acts = behaviour.acts.get(stage)
-        if not isinstance(acts, tuple):
+        if acts is None or isinstance(acts, Reply | Deed):
             return acts
         used = self._used.get((who, stage), 0)
         self._used[who, stage] = used + 1

@@ -136,7 +136,7 @@ class WantsTests(SynchronousTestCase):
             ((Notify.DELAY,), {NoticeKind.DELAYED}),
             ((Notify.SUCCESS,), {NoticeKind.DELIVERED, NoticeKind.RELAYED}),
         ):
-            asked = replace(recipient(), notify=notify)
+            asked = recipient()._replace(notify=notify)
             told = {kind for kind in NoticeKind if wants(entry(), kind, asked)}
             self.assertEqual(told, kinds)
 
@@ -314,7 +314,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """All fields of a failure, ENVID and ORCPT decoded."""
-        asked = replace(recipient(), orcpt="rfc822;bob+2Btag@example.org")
+        asked = recipient()._replace(orcpt="rfc822;bob+2Btag@example.org")
         known = entry(asked)
         known = replace(known, envelope=replace(known.envelope, envid="QQ+2B314"))
         result = replace(
@@ -527,7 +527,7 @@ class HostileTests(SynchronousTestCase):
 
     def test_parameters(self) -> None:
         """ENVID and ORCPT that decode to controls add no field."""
-        asked = replace(recipient(), orcpt="rfc822;a+0D+0AX-Evil:+201@example.net")
+        asked = recipient()._replace(orcpt="rfc822;a+0D+0AX-Evil:+201@example.net")
         known = entry(asked)
         envid = "1+0D+0AX-Evil:+201"
         known = replace(known, envelope=replace(known.envelope, envid=envid))
@@ -567,7 +567,7 @@ class InternationalTests(SynchronousTestCase):
 
     def test_original_recipient(self) -> None:
         """An ORCPT of type utf-8 comes back as it was given."""
-        asked = replace(recipient(), orcpt=r"utf-8;j\x{F6}rg@example.org")
+        asked = recipient()._replace(orcpt=r"utf-8;j\x{F6}rg@example.org")
         group = Written(with_standings(entry(asked))).groups[1]
         self.assertEqual(group["Original-Recipient"], r"utf-8; j\x{F6}rg@example.org")
 

@@ -165,7 +165,7 @@ class SettleTests(SynchronousTestCase):
 
     def test_success_at_our_final_delivery_is_told(self) -> None:
         """In a mail store of ours: `delivered` to who asked, nothing to who did not."""
-        asking = replace(recipient(), notify=(Notify.SUCCESS,))
+        asking = recipient()._replace(notify=(Notify.SUCCESS,))
         for who, wanted in ((asking, [NoticeKind.DELIVERED]), (recipient(), [])):
             result = replace(DELIVERED, recipient=who, at_home=True)
             after = settle(entry(who), attempt(result), SCHEDULE, T0, 0.0)
