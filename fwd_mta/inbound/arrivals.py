@@ -1,8 +1,8 @@
 """DATA and BDAT: the content of a message on its way in (RFC 5321, RFC 3030)."""
 
 from collections.abc import Callable
+from functools import partial
 
-from twisted.internet.defer import Deferred
 from twisted.mail import smtp
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -14,6 +14,7 @@ from fwd_mta.inbound.limits import Usage
 from fwd_mta.inbound.transaction import Arriving, Chunk, Transaction
 from fwd_mta.mail.errors import MailError
 from fwd_mta.mail.reply import Reply
+from fwd_mta.net.drive import drive
 from fwd_mta.smtp import commands, replies
 from fwd_mta.smtp.data import ChunkReader, ContentReader, DataReader
 
@@ -111,6 +112,7 @@ class Arrivals(Envelopes):
                 policy.header_size_limit,
                 self._disk_is_slow,
                 self._disk_is_fast,
+                digested=self.factory.intake.duplicates.watches(self.session),
             )
         except MailError as broken:
             self._trouble("spool", Failure(broken))
@@ -209,14 +211,15 @@ class Arrivals(Envelopes):
             self._answer(refusal)
             return
         self._count(sent)
-        accepted = Deferred.fromCoroutine(
+        drive(
             self.factory.intake.accept(
                 self.session, arriving.envelope, arriving.content
-            )
+            ),
+            partial(self._settled, sent),
+            self.broken,
         )
-        self._then(accepted, lambda reply: self._settled(reply, sent), self.broken)
 
-    def _settled(self, reply: Reply, sent: Usage) -> None:
+    def _settled(self, sent: Usage, reply: Reply) -> None:
         if not reply.is_positive:
             self._count(Usage(-sent.messages, -sent.recipients))
         if reply.is_positive:

@@ -49,10 +49,10 @@ class Checks:
         self, session: Session, envelope: Envelope, message: Message
     ) -> Sequence[ScanReport]:
         """Ask all at once; gives a report of each, in their order, and never raises."""
-        scanners = self.scanners
         known = self.at_once(message)
         if known is not None:
             return known
+        scanners = self.scanners
         return await self._all(
             [
                 (one.name, lambda one=one: one.scan(session, envelope, message))  # type: ignore[misc]

@@ -24,8 +24,9 @@ def _nothing() -> None:
 class Content:
     """Takes chunks of mail data as `DataReader` gives them.
 
-    `eight_bit` and `long_line` tell of the body: whether it needs 8BITMIME, and the
-    number of the first line in it that is over the limit of RFC 5321 4.5.3.1.6.
+    `digested`: somebody will ask for the digest of the body. `eight_bit` and
+    `long_line` tell of the body: whether it needs 8BITMIME, and the number of the first
+    line in it that is over the limit of RFC 5321 4.5.3.1.6.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class Content:
         head_limit: int,
         pause: Callable[[], None] = _nothing,
         resume: Callable[[], None] = _nothing,
+        *,
+        digested: bool = True,
     ) -> None:
         self._make_spool = make_spool
         self._spool = make_spool()
@@ -45,7 +48,7 @@ class Content:
         self._waits = False
         self._lines = 0
         self._tail = 0
-        self._hash = blake2b(digest_size=20)
+        self._hash = blake2b(digest_size=20) if digested else None
         self.eight_bit = False
         self.long_line: int | None = None
         self.fault: Reply | None = None
@@ -60,8 +63,8 @@ class Content:
             self._write_head(chunk)
 
     def digest(self) -> bytes:
-        """A digest of the body as it came."""
-        return self._hash.digest()
+        """A digest of the body as it came; empty where none was wanted."""
+        return self._hash.digest() if self._hash else b""
 
     async def done(self) -> Message:
         """End; raises StoreError when the body could not be kept."""
@@ -83,6 +86,11 @@ class Content:
 
     def _write_head(self, chunk: bytes) -> None:
         """Look for the empty line; what was looked through is not searched again."""
+        end = -1 if self._head else chunk.find(b"\r\n\r\n")
+        if end > 0 and not chunk.startswith(b"\r\n"):
+            # most often all of it comes at once
+            self._head_ends(chunk[: end + 2], chunk[end + 4 :])
+            return
         begin = max(0, len(self._head) - 3)
         self._head += chunk
         if self._head.startswith(b"\r\n"):
@@ -93,12 +101,14 @@ class Content:
                 self._check_head(len(self._head))
                 return
             end, body = found + 2, found + 4
+        self._head_ends(bytes(self._head[:end]), bytes(self._head[body:]))
+
+    def _head_ends(self, head: bytes, rest: bytes) -> None:
         self._in_body = True
-        self._check_head(end)
+        self._check_head(len(head))
         if self.fault is None:
-            rest = bytes(self._head[body:])
-            del self._head[end:]
-            self._lines = self._head.count(b"\n") + 1
+            self._head[:] = head
+            self._lines = head.count(b"\n") + 1
             self._write_body(rest)
 
     def _check_head(self, length: int) -> None:
@@ -111,7 +121,8 @@ class Content:
         if not chunk:
             return
         self._look_at(chunk)
-        self._hash.update(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
         self._spool.write(chunk)
         if self._spool.backlog > BACKLOG_LIMIT and not self._waits:
             self._waits = True

@@ -36,6 +36,11 @@ class Duplicates:
         self._confirm = confirm
         self._taken: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
+    def watches(self, session: Session) -> bool:
+        """Whether a message of this session may be a duplicate at all."""
+        is_ours = session.account is not None and not is_relayed(session)
+        return bool(self.window) and is_ours
+
     def key(
         self, session: Session, envelope: Envelope, head: bytes, body: bytes
     ) -> bytes | None:
@@ -43,11 +48,10 @@ class Duplicates:
 
         `body` is the digest of the body as it came.
         """
-        if not self.window or session.account is None or is_relayed(session):
+        account = session.account
+        if account is None or not self.watches(session) or not _OWN_ID.search(head):
             return None
-        if not _OWN_ID.search(head):
-            return None
-        said = repr((session.account.login, envelope, len(head))).encode()
+        said = repr((account.login, envelope, len(head))).encode()
         return blake2b(said + b"\0" + head + body, digest_size=20).digest()
 
     async def first(self, key: bytes | None, now: float) -> str | None:

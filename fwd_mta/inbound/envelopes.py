@@ -30,7 +30,9 @@ class Envelopes(Talk):
             return
         try:
             parameters = commands.parse_mail(rest, offered=self._offered)
-            hold_until = parameters.release_time(self.factory.intake.now())
+            hold_until = None
+            if parameters.holdfor is not None or parameters.holduntil is not None:
+                hold_until = parameters.release_time(self.factory.intake.now())
         except commands.CommandFault as fault:
             self._answer(fault.reply)
             return
@@ -149,10 +151,10 @@ class Envelopes(Talk):
 
     def _readdressed(self, mailbox: Mailbox) -> Mailbox | None:
         """Where mail for our own postmaster goes (RFC 5321 4.5.1)."""
+        if mailbox.local.lower() != "postmaster":
+            return mailbox
         ours = {"", self.settings.hostname.lower()}
-        if mailbox.key[0] == "postmaster" and mailbox.key[1] in ours:
-            return self.settings.postmaster
-        return mailbox
+        return self.settings.postmaster if mailbox.key[1] in ours else mailbox
 
     def _stray_recipient(self) -> None:
         """A RCPT behind a refused MAIL: pipelining clients send all they have."""

@@ -65,7 +65,7 @@ class Gate:
         """Answer the command that was given last, and let the next one in."""
         if self.closing:
             return
-        self.send(octets)
+        self._output += octets
         self._busy = False
         if not self._pumping:
             self._pump()
@@ -138,7 +138,8 @@ class Gate:
         if self.closing:
             return
         self._input += data
-        self._pump()
+        if not self._pumping:
+            self._pump()
 
     def readConnectionLost(self) -> None:
         """The client says no more but still listens: it hears every answer first."""
@@ -200,34 +201,32 @@ class Gate:
             return
         self._pumping = True
         try:
-            while self._may_go_on() and self._step():
+            # in this order: most often there is nothing more
+            while self._input and not (self._busy or self._blocked or self.closing):
+                in_data = self.mode == smtp.DATA
+                if not (self.take_data(self._input) if in_data else self._take_line()):
+                    break
                 if len(self._output) > OUTPUT_LIMIT:
                     self._flush()
         except Exception:  # noqa: BLE001 - one session ends, never the reactor (P6)
             self.broken(Failure())
         finally:
             self._pumping = False
-        self._flush()
-        self._flow()
-        self._leave_when_answered()
+        if self._output:
+            self._flush()
+        if self._holds or len(self._input) > INPUT_LIMIT:
+            self._flow()
+        if self._said_all:
+            self._leave_when_answered()
 
     def _leave_when_answered(self) -> None:
         if self._said_all and not (self._busy or self._blocked):
             self.close()
 
-    def _may_go_on(self) -> bool:
-        waits = self._busy or self._blocked or self.closing
-        return bool(self._input) and not waits
-
-    def _step(self) -> bool:
-        if self.mode == smtp.DATA:
-            return self.take_data(self._input)
-        limit = self._line_limit()
-        end = self._input.find(b"\r\n", 0, limit + 2)
-        if end < 0:
-            if len(self._input) > limit + 1:
-                is_auth = limit == AUTH_LINE_LIMIT
-                self.close(_AUTH_TOO_LONG if is_auth else _LINE_TOO_LONG)
+    def _take_line(self) -> bool:
+        """Give the next line on; False if it is not there yet, or is too long."""
+        end = self._input.find(b"\r\n", 0, LINE_LIMIT + 2)
+        if end < 0 and (end := self._end_of_long_line()) < 0:
             return False
         line = bytes(self._input[:end])
         del self._input[: end + 2]
@@ -235,9 +234,14 @@ class Gate:
         self.lineReceived(line)
         return True
 
-    def _line_limit(self) -> int:
+    def _end_of_long_line(self) -> int:
+        """Where a line ends that is over the usual limit, as in AUTH; else -1."""
         is_auth = self.mode == smtp.AUTH or self._input[:5].upper() == b"AUTH "
-        return AUTH_LINE_LIMIT if is_auth else LINE_LIMIT
+        limit = AUTH_LINE_LIMIT if is_auth else LINE_LIMIT
+        end = self._input.find(b"\r\n", 0, limit + 2) if is_auth else -1
+        if end < 0 and len(self._input) > limit + 1:
+            self.close(_AUTH_TOO_LONG if is_auth else _LINE_TOO_LONG)
+        return end
 
     def _flush(self) -> None:
         if self._output and not self.closing:

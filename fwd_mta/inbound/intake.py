@@ -30,7 +30,7 @@ from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Service, Session
 from fwd_mta.rules.edits import check_body, edited
-from fwd_mta.rules.encoding import encode_header, fit
+from fwd_mta.rules.encoding import LINE_LIMIT, encode_header, fit, longest_line
 from fwd_mta.rules.identity import entry_id
 from fwd_mta.rules.signing import BodyHash, SigningKey, keys_for, signed
 from fwd_mta.rules.stamping import message_id_of, stamp
@@ -108,17 +108,27 @@ class Intake:
         reply = refusal(session, envelope, message, policy)
         if reply is not None:
             return reply
-        known = self.duplicates.key(session, envelope, message.head, content.digest())
-        first = await self.duplicates.first(known, self._wall.now())
-        if first is not None:
-            return self._repeated(session, first, content)
-        fitted = await self._fitted(envelope, message, content, policy)
+        known = None
+        if self.duplicates.watches(session):
+            digest = content.digest()
+            known = self.duplicates.key(session, envelope, message.head, digest)
+            first = await self.duplicates.first(known, self._wall.now())
+            if first is not None:
+                return self._repeated(session, first, content)
+        fitted: Message | Reply = message
+        if not _is_fit(message.head, content):
+            fitted = await self._fitted(envelope, message, content, policy)
         if isinstance(fitted, Reply):
             return with_help(fitted, policy.help_url)
         outcome = await self._checked(session, envelope, fitted, content)
         if isinstance(outcome, Reply):
             return outcome
-        entry = await self._queued(session, *outcome)
+        entry, message = outcome
+        event = _accepted(entry, session)
+        await self._writer.add(entry, message)
+        # it is durable: nothing from here on may turn the 250 into a 451
+        with suppress(Exception):
+            self._emit(event)
         self.duplicates.remember(known, entry.id, entry.queued_at)
         return _taken(entry.id)
 
@@ -145,7 +155,9 @@ class Intake:
             trace_client=self.trace_client,
         )
         message = Message(head, message.body)
-        reports = await self.checks.reports(session, envelope, message)
+        reports = self.checks.at_once(message)
+        if reports is None:
+            reports = await self.checks.reports(session, envelope, message)
         outcome = judge(reports, self.checks.on_error)
         for milter in self.checks.milters:
             if outcome.reply is not None:
@@ -156,8 +168,10 @@ class Intake:
             outcome = judge(reports, self.checks.on_error)
         if outcome.reply is not None:
             return with_help(outcome.reply, self.policy.help_url)
-        message = Message(join(outcome.fields) + message.head, message.body)
-        message = await self._signed(message, now)
+        if outcome.fields:
+            message = Message(join(outcome.fields) + message.head, message.body)
+        if self.keys:
+            message = await self._signed(message, now)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         return _entry(name, now, session, meant, message, outcome), message
 
@@ -178,16 +192,6 @@ class Intake:
         content.eight_bit = not report.body.isascii()
         body = await content.respooled(report.body)
         return Message(head, body), report
-
-    async def _queued(
-        self, session: Session, entry: QueueEntry, message: Message
-    ) -> QueueEntry:
-        event = _accepted(entry, session)
-        await self._writer.add(entry, message)
-        # it is durable: nothing from here on may turn the 250 into a 451
-        with suppress(Exception):
-            self._emit(event)
-        return entry
 
     async def _signed(self, message: Message, now: float) -> Message:
         """The message with a signature of each key of its author's domain."""
@@ -254,6 +258,12 @@ def _mending(policy: SubmissionPolicy) -> SubmissionPolicy:
     return replace(policy, bare_newline="normalize", long_lines="encode")
 
 
+def _is_fit(head: bytes, content: Content) -> bool:
+    """Whether nothing needs to be encoded or folded, as in nearly all mail."""
+    is_short = longest_line(head, LINE_LIMIT) <= LINE_LIMIT
+    return content.long_line is None and is_short and head.isascii()
+
+
 def _ascii_head(head: bytes, envelope: Envelope) -> bytes | Reply:
     """The head without raw UTF-8, unless SMTPUTF8 says that it may have some.
 
@@ -309,6 +319,8 @@ def _meant(
             for one in recipients
         )
     body = Body.EIGHT_BIT if needed else given
+    if recipients is envelope.recipients and body is envelope.body:
+        return envelope
     return replace(envelope, recipients=recipients, body=body)
 
 

@@ -77,7 +77,7 @@ class FwdESMTP(Login, Arrivals):
     @override
     def dataReceived(self, data: bytes) -> None:
         """Octets from the client; a TLS hello in clear is named, not answered."""
-        if not (self._spoken or self._encrypted or self.closing):
+        if not self._spoken and not (self._encrypted or self.closing):
             if (bytes(self._input[:2]) + data).startswith(_TLS_HELLO):
                 self._log_refusal("TLS", words.HELLO_IN_CLEAR)
                 self.close()

@@ -57,6 +57,8 @@ class Talk(Gate, smtp.ESMTP):
         self._offered: frozenset[str] = frozenset()
         self._encrypted = self._handshaking = self._spoken = self._distrusts = False
         self._counted_login: str | None = None
+        self._policy_of: SubmissionSettings | None = None
+        self._policy = factory.settings.policy
         self._verb = ""
         self._errors = self._idle_commands = self._auth_failures = 0
         self._stray_recipients = 0
@@ -70,7 +72,11 @@ class Talk(Gate, smtp.ESMTP):
     @property
     def policy(self) -> SubmissionPolicy:
         """What holds for messages of this session."""
-        return policy_for(self.session, self.settings.policy)
+        settings = self.factory.settings
+        if self._policy_of is not settings:
+            self._policy_of = settings
+            self._policy = policy_for(self.session, settings.policy)
+        return self._policy
 
     @property
     def is_idle(self) -> bool:
@@ -83,7 +89,7 @@ class Talk(Gate, smtp.ESMTP):
     @override
     def lineReceived(self, line: bytes) -> None:
         """Obey one line; no timer runs while we owe the reply."""
-        self.setTimeout(None)
+        self._deadline = None
         if self.mode == smtp.AUTH:
             self.state_AUTH(line)
         else:
@@ -98,16 +104,16 @@ class Talk(Gate, smtp.ESMTP):
             self._verb = "a command"
             self._obey(None, b"", fault.reply)
             return
-        is_old = self.clock.seconds() - self._born > SESSION_LIMIT
-        if is_old and self._transaction is None:
+        is_between = self._transaction is None
+        if is_between and self.clock.seconds() - self._born > SESSION_LIMIT:
             self.close(words.TOO_OLD)
             return
-        self._verb = command.verb
-        if command.verb in _WEB_VERBS:
-            self._log_refusal(command.verb, words.NOT_THE_WEB.text)
+        self._verb = verb = command.verb
+        if verb in _WEB_VERBS:
+            self._log_refusal(verb, words.NOT_THE_WEB.text)
             self.close(words.NOT_THE_WEB)
             return
-        self._obey(self.lookupMethod(command.verb), command.argument, words.UNKNOWN)
+        self._obey(self.lookupMethod(verb), command.argument, words.UNKNOWN)
 
     @override
     def lookupMethod(self, command: str) -> Any:
@@ -142,13 +148,14 @@ class Talk(Gate, smtp.ESMTP):
         """Answer the command at hand, or end the session if that was one too many."""
         if self.closing:
             return
-        last = self._last_word(reply)
-        if reply.code >= 400:
-            reply = with_help(reply, self.settings.policy.help_url)
-            self._log_refusal(self._verb, str(last or reply))
-        if last is not None:
-            self.close(last)
-            return
+        if reply.code >= 400 or self._verb in _IDLE_VERBS:
+            last = self._last_word(reply)
+            if reply.code >= 400:
+                reply = with_help(reply, self.settings.policy.help_url)
+                self._log_refusal(self._verb, str(last or reply))
+            if last is not None:
+                self.close(last)
+                return
         self._write(replies.write(reply))
         if self.factory.draining and self.is_idle:
             self.close(words.SHUTTING_DOWN)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fwd_mta.mail.address import Mailbox, excerpt, parse_path
@@ -20,7 +21,9 @@ from fwd_mta.smtp.extensions import HOLD_LIMIT, Offered
 
 ENVID_LIMIT = 100  # RFC 3461 4.4
 ORCPT_LIMIT = 500  # RFC 3461 4.2
+_USUAL = 200  # octets of an argument that is kept for the next one who says it
 
+_DSN = frozenset({"DSN"})
 _BARE = re.compile(rb"[\r\n\0]")
 _VERB = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,31}\Z")
 _PATH = re.compile(r'[ \t]*(<(?:[^<>"\\]|"(?:[^"\\]|\\.)*")*>)')
@@ -92,17 +95,28 @@ def parse(line: bytes) -> Command:
     if _BARE.search(line):
         raise CommandFault(500, "5.2", "Bare CR, LF or NUL in a command")
     verb, _, argument = line.strip(b" \t").partition(b" ")
-    if not _VERB.match(verb):
+    return Command(_verb(verb), argument.strip(b" \t"))
+
+
+@lru_cache(maxsize=256)
+def _verb(octets: bytes) -> str:
+    if not _VERB.match(octets):
         raise CommandFault(500, "5.2", "Not a command")
-    return Command(verb.decode("ascii").upper(), argument.strip(b" \t"))
+    return octets.decode("ascii").upper()
 
 
-def parse_mail(argument: bytes, *, offered: Collection[str]) -> MailParameters:
+def parse_mail(argument: bytes, *, offered: frozenset[str]) -> MailParameters:
     """Read what follows MAIL; `offered` are our EHLO keywords, without their values.
 
     Raises CommandFault: 501 5.1.7 for the path, 555 5.5.4 for a parameter not offered,
     501 5.5.4 for a bad value.
     """
+    if len(argument) < _USUAL:
+        return _usual_mail(argument, offered)
+    return _mail(argument, offered)
+
+
+def _mail(argument: bytes, offered: Collection[str]) -> MailParameters:
     path, words = _path_and_words(argument, b"FROM:", "1.7")
     given = _parameters(words, _MAIL_PARAMETERS, offered)
     values = {name: _MAIL_PARAMETERS[name].read(word) for name, word in given.items()}
@@ -116,6 +130,9 @@ def parse_mail(argument: bytes, *, offered: Collection[str]) -> MailParameters:
     return MailParameters(mailbox, **fields)
 
 
+_usual_mail = lru_cache(maxsize=1024)(_mail)  # who sends much says it each time
+
+
 def parse_bdat(argument: bytes) -> Chunk:
     """Read what follows BDAT (RFC 3030 2); raises CommandFault, 501 5.5.4."""
     found = _CHUNK.fullmatch(argument)
@@ -125,12 +142,18 @@ def parse_bdat(argument: bytes) -> Chunk:
 
 
 def parse_rcpt(
-    argument: bytes, *, smtputf8: bool, offered: Collection[str] = ("DSN",)
+    argument: bytes, *, smtputf8: bool, offered: frozenset[str] = _DSN
 ) -> Recipient:
     """Read what follows RCPT; `smtputf8`: the MAIL command said so.
 
     Raises CommandFault as `parse_mail` does, with 501 5.1.3 for the path.
     """
+    if len(argument) < _USUAL:
+        return _usual_rcpt(argument, smtputf8, offered)
+    return _rcpt(argument, smtputf8, offered)
+
+
+def _rcpt(argument: bytes, smtputf8: bool, offered: Collection[str]) -> Recipient:
     path, words = _path_and_words(argument, b"TO:", "1.3")
     mailbox = _mailbox(path, "1.3", utf8=smtputf8)
     if mailbox is None:
@@ -142,6 +165,9 @@ def parse_rcpt(
         notify=_notify(given["NOTIFY"]) if "NOTIFY" in given else None,
         orcpt=None if orcpt is None else _orcpt(orcpt, utf8=smtputf8),
     )
+
+
+_usual_rcpt = lru_cache(maxsize=4096)(_rcpt)
 
 
 def mail_command(envelope: Envelope, peer: Offered, size: int) -> bytes:
