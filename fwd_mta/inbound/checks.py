@@ -5,7 +5,6 @@ report FAILED; nothing it does reaches further.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
@@ -17,6 +16,7 @@ from fwd_mta.inbound.words import fault
 from fwd_mta.interfaces import Scanner
 from fwd_mta.mail.envelope import Envelope
 from fwd_mta.mail.message import Message
+from fwd_mta.mail.noun import changed
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Session
 
@@ -73,7 +73,7 @@ class Checks:
             self.complain(report)
         if report is None:
             return None
-        return (replace(report, seconds=self._clock.seconds() - began),)
+        return (changed(report, seconds=self._clock.seconds() - began),)
 
     async def through(
         self,
@@ -116,7 +116,7 @@ class Checks:
             report = ScanReport(name, Verdict.FAILED, note=note)
         except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
             report = ScanReport(name, Verdict.FAILED, note=fault(broken))
-        return replace(report, seconds=self._clock.seconds() - began)
+        return changed(report, seconds=self._clock.seconds() - began)
 
 
 def _cancel(asked: Sequence[Deferred[ScanReport]]) -> None:

@@ -1,7 +1,5 @@
 """MAIL and RCPT: who may send to whom, and how much (RFC 5321 4.1.1.2, 4.1.1.3)."""
 
-from dataclasses import replace
-
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -13,6 +11,7 @@ from fwd_mta.inbound.transaction import Transaction
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import MailError
+from fwd_mta.mail.noun import changed
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service
 from fwd_mta.smtp import commands
@@ -120,7 +119,7 @@ class Envelopes(Talk):
     def _begin(self, transaction: Transaction) -> None:
         account = getattr(self.delivery, "account", None)
         if account is not self.session.account:
-            self.session = replace(self.session, account=account)
+            self.session = changed(self.session, account=account)
         refusal = self._quota_refusal(Usage(1, 1))
         if refusal is not None:
             self._answer(refusal)

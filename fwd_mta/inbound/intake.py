@@ -6,7 +6,6 @@ the 250 is given only after the store said that the message is durable (P1).
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache
 
 from fwd_mta.events import Accepted, Emit, Repeated, Trouble
@@ -26,6 +25,7 @@ from fwd_mta.mail.envelope import Body, Envelope
 from fwd_mta.mail.errors import MailError, NoSpace, SyntaxFault
 from fwd_mta.mail.header import join
 from fwd_mta.mail.message import Message
+from fwd_mta.mail.noun import changed
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Service, Session
@@ -182,11 +182,11 @@ class Intake:
         try:
             head = edited(message.head, report.edits)
             if report.body is None:
-                return replace(message, head=head), report
+                return changed(message, head=head), report
             check_body(report.body)
         except SyntaxFault as fault:
             note = f"its changes cannot be made: {fault}"
-            report = replace(report, verdict=Verdict.FAILED, note=note)
+            report = changed(report, verdict=Verdict.FAILED, note=note)
             self.checks.complain(report)
             return message, report
         content.eight_bit = not report.body.isascii()
@@ -201,7 +201,7 @@ class Intake:
         state = BodyHash()
         async for piece in pieces(message):
             state.update(piece)
-        return replace(message, head=signed(message.head, state.digest(), keys, now))
+        return changed(message, head=signed(message.head, state.digest(), keys, now))
 
     async def _fitted(
         self,
@@ -255,7 +255,7 @@ def policy_for(session: Session, policy: SubmissionPolicy) -> SubmissionPolicy:
 
 @lru_cache
 def _mending(policy: SubmissionPolicy) -> SubmissionPolicy:
-    return replace(policy, bare_newline="normalize", long_lines="encode")
+    return changed(policy, bare_newline="normalize", long_lines="encode")
 
 
 def _is_fit(head: bytes, content: Content) -> bool:
@@ -321,7 +321,7 @@ def _meant(
     body = Body.EIGHT_BIT if needed else given
     if recipients is envelope.recipients and body is envelope.body:
         return envelope
-    return replace(envelope, recipients=recipients, body=body)
+    return changed(envelope, recipients=recipients, body=body)
 
 
 def _entry(

@@ -3,7 +3,6 @@
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -17,6 +16,7 @@ from fwd_mta.inbound.clients import is_in
 from fwd_mta.inbound.sasl import reply_to
 from fwd_mta.inbound.talk import Talk
 from fwd_mta.mail.errors import MailError, SyntaxFault
+from fwd_mta.mail.noun import changed
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service
 
@@ -129,7 +129,7 @@ class Login(Talk):
         now = self.factory.intake.now()
         self.factory.guesses.succeeded(self.session.client, login, now)
         self._counted_login = login
-        self.session = replace(self.session, account=delivery.account)
+        self.session = changed(self.session, account=delivery.account)
         self._end_auth(Reply(235, "7.0", "Authentication successful"))
 
     def _login_failed(self, failure: Failure) -> None:
@@ -167,4 +167,4 @@ class Login(Talk):
             self.factory.clients.logged_out(self._counted_login)
             self._counted_login = None
         self.authenticated = False
-        self.session = replace(self.session, account=None)
+        self.session = changed(self.session, account=None)

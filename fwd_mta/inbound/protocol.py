@@ -8,8 +8,6 @@ The class is put together from `talk` (lines and replies), `login`, `envelopes` 
 `arrivals`; here are the connection, EHLO, the small verbs and STARTTLS.
 """
 
-from dataclasses import replace
-
 from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IAddress,
@@ -32,6 +30,7 @@ from fwd_mta.inbound.login import Login
 from fwd_mta.inbound.sasl import CHALLENGERS, TrustedDelivery
 from fwd_mta.inbound.talk import COMMAND_LIMIT
 from fwd_mta.mail.address import excerpt
+from fwd_mta.mail.noun import changed
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service, Session
 from fwd_mta.net.tls import ServerTls, channel_binding, start_tls, tls_facts
@@ -69,7 +68,7 @@ class FwdESMTP(Login, Arrivals):
     def handshakeCompleted(self) -> None:
         """TLS is up, on 465 or after STARTTLS."""
         self._handshaking = False
-        self.session = replace(self.session, tls=tls_facts(self.transport))
+        self.session = changed(self.session, tls=tls_facts(self.transport))
         scram = self.factory.scram(channel_binding(self.transport))
         self.challengers = {**CHALLENGERS, **scram}
         self.setTimeout(COMMAND_LIMIT)
@@ -198,7 +197,7 @@ class FwdESMTP(Login, Arrivals):
             return
         self._end_transaction()
         hello = excerpt(name.decode("latin-1"), 255)
-        self.session = replace(self.session, hello=hello, extended=extended)
+        self.session = changed(self.session, hello=hello, extended=extended)
         names = (line.partition(" ")[0] for line in self._keywords())
         self._offered = frozenset(names)
         self._answer(Reply(250, None, self.settings.hostname + offer))
@@ -238,7 +237,7 @@ class FwdESMTP(Login, Arrivals):
         self._flush()
         self._end_transaction()
         self._log_out()
-        self.session = replace(self.session, hello=None, extended=False)
+        self.session = changed(self.session, hello=None, extended=False)
         self._encrypted = self._handshaking = True
         self._busy = self._blocked = False
         self.setTimeout(HANDSHAKE_LIMIT)

@@ -236,17 +236,24 @@ class QueueEntry:
     @property
     def open(self) -> Iterator[Standing]:
         """The standings that still wait."""
-        return (standing for standing in self.standings if standing.is_open)
+        still = StandingState.OPEN
+        return iter([one for one in self.standings if one.state is still])
 
     @property
     def is_final(self) -> bool:
         """Whether no recipient waits any more."""
-        return not any(standing.is_open for standing in self.standings)
+        still = StandingState.OPEN
+        for standing in self.standings:  # noqa: SIM110 - asked ten times a message
+            if standing.state is still:
+                return False
+        return True
 
     @property
     def due(self) -> float | None:
         """The wall time at which to look at it again: the least of its standings."""
-        return min((one.next_attempt_at for one in self.open), default=None)
+        still = StandingState.OPEN
+        times = [one.next_attempt_at for one in self.standings if one.state is still]
+        return min(times) if times else None
 
     @property
     def clock_start(self) -> float:

@@ -25,7 +25,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from fwd_mta.events import Emit
@@ -50,7 +52,7 @@ from fwd_mta.queue.claims import Claims
 from fwd_mta.queue.commit import Outcome, Script
 from fwd_mta.queue.inspection import inspect
 from fwd_mta.queue.journal import Mail
-from fwd_mta.queue.layout import parts
+from fwd_mta.queue.layout import is_fresh, parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
 from fwd_mta.queue.reading import Content
@@ -189,7 +191,9 @@ class FileStore(QueueStore):
         """Durable when it returns; a no-op for an id already there."""
         if not is_entry_id(entry.id):
             raise StoreError(f"{entry.id!r} is no queue id")
-        if await self._is_there(entry):
+        if entry.id in self._recent or self._leases.knows(entry.id):
+            return
+        if entry.queued_at < self._started_at and await self._is_found(entry.id):
             return
         body = message.body
         if not isinstance(body, bytes):
@@ -204,31 +208,33 @@ class FileStore(QueueStore):
 
     def _goes_to_journal(self, entry: QueueEntry, message: Message) -> bool:
         """Whether it is small, and to be delivered at once."""
-        at_once = self._leases.home(entry) == self._tree.layout.incoming
-        return self._has_journal and at_once and message.size <= SMALL
+        if not self._has_journal or message.size > SMALL:
+            return False
+        is_waiting = entry.held is None and not entry.is_final
+        return is_waiting and is_fresh(entry, self._tree.wall.now())
 
-    async def _accept(self, entry: QueueEntry, message: Message, body: bytes) -> None:
+    def _accept(
+        self, entry: QueueEntry, message: Message, body: bytes
+    ) -> Deferred[None]:
         """Into the journal: one append and one sync for all that wait."""
         step = Step(entry.queued_at, "accepted", _origin(entry))
         octets = message_octets(entry, step, message.head, body)
         journal = self._tree.journal
 
         def accepted(mail: Mail) -> None:
-            self._added(entry, message, Outcome(journal.path(mail)))
+            self._entered(entry)
+            self._leases.enter_young(entry, journal.path(mail), message)
 
-        try:
-            await journal.accept(entry.id, octets, accepted)
-        except StoreError as error:
-            self._added(entry, message, Outcome(None, error))
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            self._added(entry, message, Outcome(None, error))  # type: ignore[arg-type]
 
-    async def _is_there(self, entry: QueueEntry) -> bool:
+        return journal.accept(entry.id, octets, accepted).addErrback(failed)
+
+    async def _is_found(self, entry_id: str) -> bool:
         """Whether the id is there; one from before our start may lie anywhere."""
-        if entry.id in self._recent or self._leases.knows(entry.id):
-            return True
-        if entry.queued_at >= self._started_at:
-            return False
         reader = self._tree.reader
-        return await self._tree.job(lambda: reader.find(entry.id)) is not None
+        return await self._tree.job(lambda: reader.find(entry_id)) is not None
 
     def _adding(
         self, entry: QueueEntry, head: bytes, body: bytes | Body
@@ -247,10 +253,13 @@ class FileStore(QueueStore):
         if outcome.error is not None:
             self._tree.say("queue", f"a message was not accepted: {outcome.error}")
             raise outcome.error
+        self._entered(entry)
+        self._leases.enter(entry, outcome.value, message)
+
+    def _entered(self, entry: QueueEntry) -> None:
         self._recent[entry.id] = None
         if len(self._recent) > _RECENT:
             del self._recent[next(iter(self._recent))]
-        self._leases.enter(entry, outcome.value, message)
 
     async def _own(self, body: Body) -> SpooledBody | bytes:
         """A body in a file of ours, copied where it lies elsewhere."""
@@ -406,11 +415,11 @@ def _origin(entry: QueueEntry) -> str:
     origin = entry.origin
     if entry.cause:
         return f"a notice about {entry.cause}"
-    words = (
-        origin.protocol,
-        f"from {origin.client}" if origin.client else "",
-        f"as {entry.account}" if entry.account else "",
-        f"({origin.tls})" if origin.tls else "",
-    )
-    came = " ".join(filter(None, words))
-    return "; ".join([came, *origin.checks])
+    came = origin.protocol
+    if origin.client:
+        came = f"{came} from {origin.client}"
+    if entry.account:
+        came = f"{came} as {entry.account}"
+    if origin.tls:
+        came = f"{came} ({origin.tls})"
+    return "; ".join([came.lstrip(), *origin.checks])

@@ -179,7 +179,6 @@ class SegmentWriter:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     item: Item | None
-    sync: bool
     written: Callable[[Written], None]
     done: Deferred[None]
 
@@ -204,7 +203,7 @@ class Journal:
         self.mails: dict[str, Mail] = {}
         self.segments: dict[int, Segment] = {}
         self._waiting: list[_Waiting] = []
-        self._running = False
+        self._running = self._sync_wanted = False
         self._idle: list[Deferred[None]] = []
         self._soon: IDelayedCall | None = None
         self._rotate = False
@@ -255,6 +254,11 @@ class Journal:
         self._rotate = True
         await self._write(None, True)
 
+    def at_rest(self, entry_id: str) -> Mail | None:
+        """The message if it lies in the journal and is not on its way out."""
+        mail = self.mails.get(entry_id)
+        return None if mail is None or mail.moving is not None else mail
+
     async def settled(self, entry_id: str) -> Mail | None:
         """The message if it lies in the journal, once it is not on its way out."""
         while (mail := self.mails.get(entry_id)) is not None:
@@ -272,8 +276,10 @@ class Journal:
         written: Callable[[Written], None] | None = None,
     ) -> Deferred[None]:
         done: Deferred[None] = Deferred()
-        self._waiting.append(_Waiting(item, sync, written or _ignored, done))
-        self._next()
+        self._waiting.append(_Waiting(item, written or _ignored, done))
+        self._sync_wanted = self._sync_wanted or sync
+        if not self._running:
+            self._next()
         return done
 
     def _next(self) -> None:
@@ -287,7 +293,7 @@ class Journal:
         self._running = True
         batch, self._waiting = self._waiting, []
         items = [one.item for one in batch if one.item is not None]
-        sync = any(one.sync for one in batch)
+        sync, self._sync_wanted = self._sync_wanted, False
         rotate, self._rotate = self._rotate or self._is_over(), False
         job = self._worker.run(partial(self._job, items, sync, rotate))
         seen_to(

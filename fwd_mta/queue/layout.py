@@ -33,6 +33,7 @@ class Layout:
         self.kept = f"{root}/retained/hold"
         self.terms = f"{root}/queue/terms"
         self.journal = f"{root}/queue/journal"
+        self._young = f"{self.journal}/"
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class Layout:
 
     def is_young(self, path: str) -> bool:
         """Whether a path leads to a message in the journal."""
-        return path.startswith(f"{self.journal}/")
+        return path.startswith(self._young)
 
     def hour(self, at: float, now: float) -> str:
         """The directory of finished mail to be looked at after that time.
@@ -80,10 +81,13 @@ class Layout:
             return self.hour(step[1], now)
         if entry.held is not None:
             return self.kept if entry.is_final else self.hold
-        due = entry.due or now
-        if due <= now + MINUTE and not any(one.attempts for one in entry.standings):
-            return self.incoming
-        return self.minute(due)
+        return self.incoming if is_fresh(entry, now) else self.minute(entry.due or now)
+
+
+def is_fresh(entry: QueueEntry, now: float) -> bool:
+    """Whether an open entry was never tried, and is to be tried within a minute."""
+    soon = (entry.due or now) <= now + MINUTE
+    return soon and not any(one.attempts for one in entry.standings)
 
 
 SEGMENT = ".log"

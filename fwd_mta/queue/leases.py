@@ -78,6 +78,11 @@ class Leases:
         if entry.id in self.agenda:
             self.young.put(entry, message)
 
+    def enter_young(self, entry: QueueEntry, path: str, message: Message) -> None:
+        """A new message is in the journal, to be delivered at once."""
+        self._near(entry.id, entry.due or self.tree.wall.now(), path)
+        self.young.put(entry, message)
+
     def put(self, entry: QueueEntry, path: str, until: float = 0.0) -> None:
         """Nobody has the entry: see to it that it is found when it is due, or later."""
         directory = parts(path)[0]

@@ -1,12 +1,12 @@
 """Writing down what became of a message: records, paid notices, operators' changes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from twisted.internet.defer import Deferred
 
 from fwd_mta.interfaces import Change
+from fwd_mta.mail import noun
 from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.message import Message
@@ -47,7 +47,9 @@ class Ledger:
     ) -> QueueEntry:
         """Write the new state, with the changes that waited for it."""
         lease = self._all.lease(entry.id)
-        mail = await self._journal.settled(entry.id)
+        mail = self._journal.at_rest(entry.id)
+        if mail is None:
+            mail = await self._journal.settled(entry.id)
         history = _with_changes(entry, step, lease)
         if mail is not None:
             return await self._record_young(mail, lease, history, release=release)
@@ -184,7 +186,7 @@ class Ledger:
         lease = self._all.lease(entry.id)
         left = tuple(notice for notice in entry.owed if notice.id not in paid)
         step = Step(self._tree.wall.now(), "paid", ", ".join(sorted(paid)))
-        history = _with_changes(replace(entry, owed=left), step, lease)
+        history = _with_changes(noun.changed(entry, owed=left), step, lease)
         made = [(notice, await _in_memory(message)) for notice, message in notices]
         return await self._pay(lease, history, made)
 
@@ -224,10 +226,18 @@ class Ledger:
 
     # Marks
 
-    async def dot_sent(
+    def dot_sent(
+        self, entry_id: str, recipients: Sequence[Recipient], now: float
+    ) -> Deferred[None]:
+        """Note that a final dot is about to go out; it waits for no sync."""
+        mail = self._journal.at_rest(entry_id)
+        if mail is not None:
+            return self._journal.progress(mail, dot_line(recipients, now))
+        return Deferred.fromCoroutine(self._dot_sent(entry_id, recipients, now))
+
+    async def _dot_sent(
         self, entry_id: str, recipients: Sequence[Recipient], now: float
     ) -> None:
-        """Note that a final dot is about to go out; it waits for no sync."""
         mail = await self._journal.settled(entry_id)
         if mail is not None:
             await self._journal.progress(mail, dot_line(recipients, now))
@@ -290,7 +300,7 @@ class Ledger:
         """Record a change of an entry that is leased; a finished one stays as it is."""
         changed = change(entry)
         if entry.is_final and not entry.owed:
-            changed = replace(entry, held=changed.held)
+            changed = noun.changed(entry, held=changed.held)
         if changed == entry:
             self._all.free(entry, self._all.path(entry.id))
             return entry

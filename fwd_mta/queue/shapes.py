@@ -4,6 +4,9 @@ The shapes are the format: a field here is never renamed and never changes its m
 a new one has a default. Pure.
 """
 
+from functools import lru_cache
+from operator import attrgetter
+
 import msgspec
 
 from fwd_mta.mail.address import Mailbox
@@ -166,22 +169,25 @@ class StoredLine(msgspec.Struct, frozen=True):
 
 # From nouns
 
+_word = attrgetter("_value_")  # an enum's `value` itself takes three calls
 
+
+@lru_cache(maxsize=1024)  # each is written with every record of its message
 def recipient_out(recipient: Recipient) -> StoredRecipient:
     """A recipient's shape."""
     mailbox, notify = recipient.mailbox, recipient.notify
     return StoredRecipient(
         (mailbox.local, mailbox.domain),
-        None if notify is None else tuple(one.value for one in notify),
+        None if notify is None else tuple(map(_word, notify)),
         recipient.orcpt,
     )
 
 
 def _diagnosis_out(found: Diagnosis) -> StoredDiagnosis:
     return StoredDiagnosis(
-        found.action.value,
-        found.category.value,
-        found.scope.value,
+        _word(found.action),
+        _word(found.category),
+        _word(found.scope),
         found.message,
         found.code,
         found.status,
@@ -193,7 +199,7 @@ def _result_out(result: DeliveryResult) -> StoredResult:
     reply, found = result.reply, result.diagnosis
     return StoredResult(
         recipient_out(result.recipient),
-        result.stage.value,
+        _word(result.stage),
         StoredReply(reply.code, reply.detail, reply.text) if reply else None,
         _diagnosis_out(found) if found else None,
         result.host,
@@ -205,7 +211,7 @@ def _result_out(result: DeliveryResult) -> StoredResult:
 
 def attempt_out(attempt: Attempt) -> StoredAttempt:
     """An attempt's shape."""
-    results = tuple(_result_out(one) for one in attempt.results)
+    results = tuple(map(_result_out, attempt.results))
     return StoredAttempt(attempt.started, attempt.ended, results, attempt.trail)
 
 
@@ -213,7 +219,7 @@ def _standing_out(standing: Standing) -> StoredStanding:
     return StoredStanding(
         recipient_out(standing.recipient),
         standing.next_attempt_at,
-        standing.state.value,
+        _word(standing.state),
         standing.attempts,
         _result_out(standing.last) if standing.last else None,
         standing.warned,
@@ -224,13 +230,13 @@ def _standing_out(standing: Standing) -> StoredStanding:
 
 def _envelope_out(entry: QueueEntry) -> StoredEnvelope:
     envelope, path = entry.envelope, entry.envelope.reverse_path
-    same = envelope.recipients == tuple(one.recipient for one in entry.standings)
+    same = [*envelope.recipients] == [one.recipient for one in entry.standings]
     return StoredEnvelope(
         (path.local, path.domain) if path else None,
-        None if same else tuple(recipient_out(one) for one in envelope.recipients),
-        envelope.body and envelope.body.value,
+        None if same else tuple(map(recipient_out, envelope.recipients)),
+        envelope.body and _word(envelope.body),
         envelope.smtputf8,
-        envelope.ret and envelope.ret.value,
+        envelope.ret and _word(envelope.ret),
         envelope.envid,
         envelope.require_tls,
         envelope.hold_until,
@@ -238,8 +244,8 @@ def _envelope_out(entry: QueueEntry) -> StoredEnvelope:
 
 
 def _notice_out(notice: Notice) -> StoredNotice:
-    recipients = tuple(recipient_out(one) for one in notice.recipients)
-    return StoredNotice(notice.id, notice.kind.value, recipients)
+    recipients = tuple(map(recipient_out, notice.recipients))
+    return StoredNotice(notice.id, _word(notice.kind), recipients)
 
 
 def entry_out(entry: QueueEntry) -> StoredEntry:
@@ -250,14 +256,14 @@ def entry_out(entry: QueueEntry) -> StoredEntry:
         entry.queued_at,
         entry.size,
         _envelope_out(entry),
-        tuple(_standing_out(one) for one in entry.standings),
+        tuple(map(_standing_out, entry.standings)),
         entry.account,
         StoredOrigin(
             origin.client, origin.hello, origin.protocol, origin.tls, origin.checks
         ),
         entry.message_id,
         entry.held,
-        tuple(_notice_out(one) for one in entry.owed),
+        tuple(map(_notice_out, entry.owed)),
         entry.notices,
         entry.cause,
         entry.finished_at,

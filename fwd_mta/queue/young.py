@@ -32,7 +32,8 @@ class Young:
             message = None
         cost = _ENTRY_COST + _RECIPIENT_COST * len(entry.standings)
         cost += message.size if message else 0
-        self.drop(entry.id)
+        if entry.id in self._kept:
+            self.drop(entry.id)
         self._kept[entry.id] = _Kept(entry, message, cost)
         self.octets += cost
         while self.octets > self._bound:

@@ -5,7 +5,7 @@ recipients of its attempt, so several deliveries of one entry may run side by si
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fwd_mta.mail.entry import (
     Action,
@@ -21,6 +21,7 @@ from fwd_mta.mail.entry import (
     StandingState,
 )
 from fwd_mta.mail.envelope import Recipient
+from fwd_mta.mail.noun import changed
 from fwd_mta.rules.dsn import wants
 from fwd_mta.rules.identity import notice_id
 from fwd_mta.rules.retry import RetrySchedule
@@ -67,7 +68,7 @@ def _settled(
     if result is None or not standing.is_open:
         return standing
     state = _state(result)
-    tried = replace(
+    tried = changed(
         standing,
         state=state,
         attempts=standing.attempts + 1,
@@ -97,9 +98,9 @@ def _deferred(
         standing.attempts, moment.now, expires_at, moment.jitter
     )
     if after is None:
-        return replace(standing, state=StandingState.EXPIRED)
+        return changed(standing, state=StandingState.EXPIRED)
     floor = moment.now + _least_wait(diagnosis, result.in_doubt, moment)
-    return replace(
+    return changed(
         standing,
         next_attempt_at=min(max(after, floor), expires_at),
         in_doubt_since=moment.now if result.in_doubt else None,
@@ -154,7 +155,7 @@ def _with_notices(
     for kind, recipients in about:
         number = entry.notices + 1
         notice = Notice(notice_id(entry.id, number), kind, tuple(recipients))
-        entry = replace(entry, owed=(*entry.owed, notice), notices=number)
+        entry = changed(entry, owed=(*entry.owed, notice), notices=number)
     return entry
 
 
@@ -163,18 +164,18 @@ def _with(entry: QueueEntry, standings: tuple[Standing, ...], now: float) -> Que
     ended = entry.finished_at
     if ended is None and not any(standing.is_open for standing in standings):
         ended = now
-    return replace(entry, standings=standings, finished_at=ended)
+    return changed(entry, standings=standings, finished_at=ended)
 
 
 def _finished(entry: QueueEntry, now: float) -> QueueEntry:
     if entry.is_final and entry.finished_at is None:
-        return replace(entry, finished_at=now)
+        return changed(entry, finished_at=now)
     return entry
 
 
 def paid(entry: QueueEntry) -> QueueEntry:
     """Clear the notices that are durably in the queue now."""
-    return replace(entry, owed=())
+    return changed(entry, owed=())
 
 
 def in_doubt(
@@ -185,7 +186,7 @@ def in_doubt(
     return _each_open(
         entry,
         lambda standing: (
-            replace(standing, in_doubt_since=now, next_attempt_at=now + DOUBT_WAIT)
+            changed(standing, in_doubt_since=now, next_attempt_at=now + DOUBT_WAIT)
             if standing.recipient in doubtful
             else standing
         ),
@@ -200,7 +201,7 @@ def put_off(
     return _each_open(
         entry,
         lambda standing: (
-            replace(standing, next_attempt_at=until)
+            changed(standing, next_attempt_at=until)
             if standing.recipient in waiting
             else standing
         ),
@@ -234,19 +235,19 @@ def needs_words(
 
 def hold(entry: QueueEntry, reason: str) -> QueueEntry:
     """Put it on hold: it waits until released, whatever its schedule says."""
-    return entry if entry.is_final else replace(entry, held=reason)
+    return entry if entry.is_final else changed(entry, held=reason)
 
 
 def release(entry: QueueEntry, now: float) -> QueueEntry:
     """Let it go on from hold, due now (past its lifetime: one try, then it fails)."""
     if entry.is_final:
         return entry
-    return retry_now(replace(entry, held=None), now)
+    return retry_now(changed(entry, held=None), now)
 
 
 def retry_now(entry: QueueEntry, now: float) -> QueueEntry:
     """Make all that waits due now; a wait for doubt's sake is overridden too."""
-    return _each_open(entry, lambda standing: replace(standing, next_attempt_at=now))
+    return _each_open(entry, lambda standing: changed(standing, next_attempt_at=now))
 
 
 def cancel(entry: QueueEntry, now: float) -> QueueEntry:
@@ -254,8 +255,8 @@ def cancel(entry: QueueEntry, now: float) -> QueueEntry:
     if entry.is_final:
         return entry
     cancelled = _each_open(
-        replace(entry, held=None),
-        lambda standing: replace(standing, state=StandingState.CANCELLED),
+        changed(entry, held=None),
+        lambda standing: changed(standing, state=StandingState.CANCELLED),
     )
     return _finished(cancelled, now)
 
@@ -265,4 +266,4 @@ def _each_open(entry: QueueEntry, change: Callable[[Standing], Standing]) -> Que
         change(standing) if standing.is_open else standing
         for standing in entry.standings
     )
-    return replace(entry, standings=standings)
+    return changed(entry, standings=standings)
