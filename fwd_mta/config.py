@@ -163,6 +163,8 @@ class Limits:
     messages_per_account: int = key(COUNT, 0)
     recipients_per_account: int = key(COUNT, 0)
     messages_window: float = key(duration(least=1), "1d")
+    suspend_after: int = key(COUNT, 20)
+    suspend_window: float = key(duration(least=1), "1h")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class Attempted:
     next_at: float
     in_doubt: bool
     possible_duplicate: bool = False
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,15 @@ class SiteWorks:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """An account is held: too much of its mail was refused as spam or malware."""
+
+    account: str
+    reason: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something of ours is not as it should be; `what` says it, `cure` what to do."""
 
@@ -131,6 +141,7 @@ Event = (
     | Receipt
     | SiteRests
     | SiteWorks
+    | Suspended
     | Trouble
     | Lifecycle
 )

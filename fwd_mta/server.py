@@ -26,7 +26,7 @@ from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.admin.retention import Retention
 from fwd_mta.admin.why import Why
 from fwd_mta.config import Configuration, Listener, Sni, Tls
-from fwd_mta.events import Emit, Lifecycle, Refused, Trouble
+from fwd_mta.events import Attempted, Emit, Event, Lifecycle, Refused, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.clients import Clients, client_of, is_in
@@ -113,6 +113,7 @@ class Server:
         self.metrics = Metrics() if configuration.metrics.address else None
         if self.metrics is not None:
             seams = replace(seams, emit=self.metrics.beside(seams.emit))
+        seams = replace(seams, emit=self._beside(seams.emit))
         self._seams = seams
         self._load = load or (lambda: self.configuration)
         self._tls = self._server_tls(configuration)
@@ -121,13 +122,13 @@ class Server:
         self.logins = AllAccounts(self.accounts, seams.clock, seams.emit)
         self.logins.use(self._make_sql(), self._make_dovecot())
         self.checks = self._make_checks()
+        self.limits = self._make_limits()
         self.intake = self._make_intake()
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
-        self.limits = self._make_limits()
         self._policy_file = self._make_policy_file()
         self.factories = [self._make_factory(one) for one in configuration.listeners]
         self.commands = self._make_commands()
@@ -161,7 +162,7 @@ class Server:
 
     def _make_limits(self) -> LimitsFile:
         seams = self._seams
-        return LimitsFile(
+        limits = LimitsFile(
             self._state_file("limits.json"),
             seams.disk,
             seams.storage,
@@ -169,6 +170,19 @@ class Server:
             seams.wall,
             seams.emit,
         )
+        limits.brake.settings = settings.brake_of(self.configuration)
+        return limits
+
+    def _beside(self, emit: Emit) -> Emit:
+        """Let the brake hear what the other side refuses as spam or malware."""
+
+        def both(event: Event) -> None:
+            emit(event)
+            if type(event) is Attempted and event.account and event.state == "failed":
+                now = self._seams.wall.now()
+                self.limits.brake.heard(event.account, event.category, now)
+
+        return both
 
     def _make_policy_file(self) -> PolicyFile:
         seams, path = self._seams, self._state_file("mta-sts.json")
@@ -184,6 +198,7 @@ class Server:
             {
                 "why": self._make_why().ask,
                 "limits": self._limits_of,
+                "enable": self._enable,
                 **self._make_retention().verbs,
             },
         )
@@ -267,6 +282,7 @@ class Server:
             duplicates=Duplicates(
                 configuration.submission.duplicate_window, confirmed_by(self.store)
             ),
+            brake=self.limits.brake,
         )
 
     def _make_agent(self, rules: RuleTable, trust: ClientTlsContext) -> Agent:
@@ -314,6 +330,7 @@ class Server:
             partial(scram_challengers, self.logins, self._seams.entropy),
             self.limits.quotas,
             self.limits.guesses,
+            self.limits.brake,
         )
 
     def _make_retention(self) -> Retention:
@@ -347,6 +364,11 @@ class Server:
                 "Sites left alone after failures or block lists",
                 lambda: self.scheduler.sites.resting,
             ),
+            Reading(
+                "accounts_held",
+                "Accounts held for bad mail",
+                lambda: self.limits.brake.held,
+            ),
             *(
                 Reading(
                     "sessions",
@@ -363,6 +385,10 @@ class Server:
         seams = self._seams
         return Gauges(self.metrics, self.store, seams.clock, seams.wall, seams.emit)
 
+    async def _enable(self, request: Json) -> Json:
+        """Lift the hold of an account."""
+        return {"lifted": self.limits.brake.lift(text_of(request, "login"))}
+
     async def _limits_of(self, request: Json) -> Json:
         """What an account may send, and what it has sent."""
         account = await self.logins.find(text_of(request, "login"))
@@ -372,6 +398,7 @@ class Server:
         limits = limits_of(account, factory.settings.sending)
         now = self._seams.wall.now()
         used = self.limits.quotas.used(account.login, limits, now)
+        hold = self.limits.brake.hold(account.login)
         full = self.limits.quotas.refusal(account.login, limits, Usage(1, 1), now)
         return {
             "login": account.login,
@@ -380,6 +407,7 @@ class Server:
             "recipients": {"used": used.recipients, "limit": limits.recipients},
             "connections": self._clients.logged_in[account.login],
             "refusal": full.text if full else None,
+            "held": hold.reason if hold else None,
         }
 
     # Life
@@ -571,6 +599,7 @@ class Server:
         self.checks.on_error = fresh.scan.on_error
         self.intake.trace_client = fresh.submission.trace_client
         self.store.use_retention(settings.retention_of(fresh))
+        self.limits.brake.settings = settings.brake_of(fresh)
         self.intake.duplicates.window = fresh.submission.duplicate_window
         self.agent.settings = settings.agent_of(fresh)
         self.scheduler.schedule = settings.schedule_of(fresh)

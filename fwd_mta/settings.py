@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from fwd_mta.config import ConfigError, Configuration, Listener
 from fwd_mta.events import Emit
+from fwd_mta.inbound.brake import BrakeSettings
 from fwd_mta.inbound.builtin import BuiltIn
 from fwd_mta.inbound.clamd import Clamd
 from fwd_mta.inbound.dialogue import Place
@@ -104,6 +105,12 @@ def policy_of(configuration: Configuration) -> SubmissionPolicy:
         long_lines=submission.long_lines,
         help_url=configuration.help.url,
     )
+
+
+def brake_of(configuration: Configuration) -> BrakeSettings:
+    """After how much bad mail an account is held."""
+    limits = configuration.limits
+    return BrakeSettings(limits.suspend_after, limits.suspend_window)
 
 
 def listener_of(listener: Listener, configuration: Configuration) -> SubmissionSettings:

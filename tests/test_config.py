@@ -62,6 +62,8 @@ VALUES: dict[str, tuple[str, str]] = {
     "limits.messages_per_account": ("300", '"300"'),
     "limits.recipients_per_account": ("300", "-1"),
     "limits.messages_window": ('"2d"', '"0"'),
+    "limits.suspend_after": ("5", "-1"),
+    "limits.suspend_window": ('"2h"', '"0"'),
     "queue.maximal_queue_lifetime": ('"3d"', '"3 days"'),
     "queue.bounce_queue_lifetime": ('"1d"', '"1w"'),
     "queue.minimal_backoff_time": ('"60s"', '"0"'),

@@ -19,7 +19,9 @@ from fwd_mta.admin.command import (
 )
 from fwd_mta.admin.link import connect
 from fwd_mta.config import Configuration
+from fwd_mta.inbound.limits import lift_in_file
 from fwd_mta.interfaces import Entropy
+from fwd_mta.net.disk import SystemDisk
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -58,11 +60,21 @@ def password(options: Options, world: Surroundings) -> int:
 
 
 def enable(options: Options, world: Surroundings) -> int:
-    """`account enable LOGIN`."""
+    """`account enable LOGIN`: switches it on, and lifts the hold of the brake."""
     configuration = configuration_of(options)
     _accounts(configuration, world).switch(options.login, on=True)
-    print(f"account {options.login} may send")
+    lifted = _lift(configuration, options.login)
+    print(f"account {options.login} may send{' again' if lifted else ''}")
     return _in_force(configuration)
+
+
+def _lift(configuration: Configuration, login: str) -> bool:
+    channel = connect(configuration.state_dir)
+    if channel is None:
+        path = f"{configuration.state_dir}/state/limits.json"
+        return lift_in_file(SystemDisk(), path, login)
+    with closing(channel):
+        return bool(answer(channel.ask, {"verb": "enable", "login": login})["lifted"])
 
 
 def disable(options: Options, world: Surroundings) -> int:

@@ -34,5 +34,6 @@ def limits(options: Options, world: Surroundings) -> int:
         lines.append(f"  {what}: {told}")
     lines.append(f"  window: {int(found['window'])} seconds")
     lines.append(f"  connections: {found['connections']}")
-    print_lines([*lines, *([found["refusal"]] if found["refusal"] else [])])
+    lines += [found[what] for what in ("refusal", "held") if found[what]]
+    print_lines(lines)
     return DONE

@@ -96,6 +96,8 @@ class Envelopes(Talk):
         account = self.session.account
         if account is None:
             return None
+        if hold := self.factory.brake.hold(account.login):
+            return hold.reply
         limits = limits_of(account, self.settings.sending)
         if not limits:
             return None

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from fwd_mta.events import Accepted, Emit, Repeated, Trouble
+from fwd_mta.inbound.brake import Brake
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.content import Content
 from fwd_mta.inbound.duplicates import Duplicates
@@ -58,8 +59,10 @@ class Intake:
         trace_client: bool = False,
         keys: Sequence[SigningKey] = (),
         duplicates: Duplicates | None = None,
+        brake: Brake | None = None,
     ) -> None:
         self.duplicates = duplicates or Duplicates(0, _never)
+        self._brake = brake or Brake()
         self.policy = policy
         self.checks = checks
         self.trace_client = trace_client
@@ -167,6 +170,8 @@ class Intake:
             reports = [*reports, report]
             outcome = judge(reports, self.checks.on_error)
         if outcome.reply is not None:
+            if session.account is not None:
+                self._brake.heard(session.account.login, outcome.kind, now)
             return with_help(outcome.reply, self.policy.help_url)
         if outcome.fields:
             message = Message(join(outcome.fields) + message.head, message.body)

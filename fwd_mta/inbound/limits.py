@@ -2,7 +2,8 @@
 
 `Quotas` counts what accounts sent, `Guesses` counts wrong passwords by client network
 and by login. Both are asked with the wall clock's time, since they outlive a restart;
-`LimitsFile` writes them whole, every ten seconds in which something changed.
+`LimitsFile` writes them whole, every ten seconds in which something changed, with
+the holds of `brake`.
 """
 
 import json
@@ -18,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from fwd_mta.events import Emit, Trouble
+from fwd_mta.inbound.brake import Brake
 from fwd_mta.interfaces import Disk, WallClock, Worker
 from fwd_mta.mail.account import Account
 from fwd_mta.mail.reply import Reply
@@ -213,6 +215,7 @@ class LimitsFile:
     ) -> None:
         self.quotas = Quotas()
         self.guesses = Guesses()
+        self.brake = Brake(emit)
         self.wall = wall
         self.secret = b""
         self._path = path
@@ -254,19 +257,23 @@ class LimitsFile:
         secret = bytes.fromhex(kept["secret"])
         self.quotas.load(kept["quotas"])
         self.guesses.load(kept["guesses"])
+        self.brake.load(kept.get("brake", {}))
         self.secret = secret
 
     def _write_later(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._write())
 
     async def _write(self) -> None:
-        if not (self.quotas.changed or self.guesses.changed):
+        counts = (self.quotas, self.guesses, self.brake)
+        if not any(one.changed for one in counts):
             return
-        self.quotas.changed = self.guesses.changed = False
+        for one in counts:
+            one.changed = False
         kept = {
             "secret": self.secret.hex(),
             "quotas": self.quotas.dump(),
             "guesses": self.guesses.dump(),
+            "brake": self.brake.dump(),
         }
         try:
             await self._worker.run(
@@ -276,6 +283,18 @@ class LimitsFile:
             self.quotas.changed = True
             what = f"{self._path} cannot be written: {type(error).__name__}: {error}"
             self._emit(Trouble("limits", what, "it is tried again in ten seconds"))
+
+
+def lift_in_file(disk: Disk, path: str, login: str) -> bool:
+    """Lift a hold where no server runs; whether there was one."""
+    content = read_whole(disk, path)
+    kept = json.loads(content) if content else {}
+    held = kept.get("brake", {}).get("held", {})
+    if login not in held:
+        return False
+    del held[login]
+    replace_whole(disk, path, json.dumps(kept).encode())
+    return True
 
 
 def network_of(client: str) -> str:

@@ -12,6 +12,7 @@ from twisted.mail import smtp
 
 from fwd_mta.events import Emit
 from fwd_mta.inbound import words
+from fwd_mta.inbound.brake import Brake
 from fwd_mta.inbound.clients import Clients, Networks, is_in
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.limits import Guesses, Quotas, SendLimits, network_of
@@ -82,6 +83,7 @@ class Listener(smtp.SMTPFactory):
         scram: Callable[[bytes | None], Mapping[bytes, Any]] = _no_scram,
         quotas: Quotas | None = None,
         guesses: Guesses | None = None,
+        brake: Brake | None = None,
     ) -> None:
         smtp.SMTPFactory.__init__(self, portal)
         self.settings = settings
@@ -93,6 +95,7 @@ class Listener(smtp.SMTPFactory):
         self.clients = clients or Clients()
         self.quotas = quotas or Quotas()
         self.guesses = guesses or Guesses()
+        self.brake = brake or Brake()
         self._guess_key = intake.octets(32)
         self.draining = False
         self.sessions: set[Guest] = set()

@@ -23,12 +23,13 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from fwd_mta.events import Event, Trouble
+from fwd_mta.events import Event, Suspended, Trouble
 from fwd_mta.interfaces import WallClock
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]{1,512}\Z").match
 _LONGEST = 512
 _NAMESPACE = "fwd_mta"
+_TROUBLES = frozenset({Suspended, Trouble})
 _GATHERED = 256 * 1024  # characters that wait for the end of a turn
 _FIELDS: dict[type, tuple[str, tuple[str, ...], Callable[[Any], Any]]] = {
     kind: (kind.__name__.lower(), names, attrgetter(*names))
@@ -73,7 +74,7 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Log and count one event; never raises."""
         self.counts[type(event).__name__] += 1
-        is_trouble = type(event) is Trouble
+        is_trouble = type(event) in _TROUBLES
         if self._lines is not None and not is_trouble and get_ident() == self._thread:
             self._lines.add(line(event))
             return

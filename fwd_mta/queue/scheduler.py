@@ -570,7 +570,7 @@ class _Work:
         for result in attempt.results:
             standing = standings.get(result.recipient)
             if standing is not None:
-                self._machine.emit(_attempted(after.id, result, standing))
+                self._machine.emit(_attempted(after, result, standing))
         if after.is_final and not before.is_final:
             seconds = self._machine.wall.now() - after.queued_at
             self._machine.emit(Finished(after.id, after.status.value, seconds))
@@ -591,11 +591,13 @@ def _hearsay(
     return Attempt(now, now, results, (f"not tried: {where} rests after this answer",))
 
 
-def _attempted(entry_id: str, result: DeliveryResult, standing: Standing) -> Attempted:
+def _attempted(
+    entry: QueueEntry, result: DeliveryResult, standing: Standing
+) -> Attempted:
     diagnosis = result.diagnosis
     waits = standing.state is StandingState.OPEN
     return Attempted(
-        id=entry_id,
+        id=entry.id,
         recipient=str(result.recipient.mailbox),
         host=result.host or "",
         tls=result.tls or "",
@@ -606,4 +608,5 @@ def _attempted(entry_id: str, result: DeliveryResult, standing: Standing) -> Att
         next_at=standing.next_attempt_at if waits else 0.0,
         in_doubt=result.in_doubt,
         possible_duplicate=standing.possible_duplicate,
+        account=entry.account or "",
     )

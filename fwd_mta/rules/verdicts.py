@@ -33,13 +33,14 @@ class Outcome:
     """What becomes of a message: refused with `reply`, else taken.
 
     `held` is the reason to put it on hold, `fields` are added to its head, `checks`
-    are lines for its timeline.
+    are lines for its timeline; `kind` is what it was refused for good for.
     """
 
     reply: Reply | None = None
     held: str | None = None
     fields: tuple[Field, ...] = ()
     checks: tuple[str, ...] = ()
+    kind: Category | None = None
 
 
 def judge(reports: Sequence[ScanReport], on_error: str = "defer") -> Outcome:
@@ -55,7 +56,9 @@ def judge(reports: Sequence[ScanReport], on_error: str = "defer") -> Outcome:
     gravest = min(weighed, key=_gravity, default=None)
     reply = _reply(gravest) if gravest else None
     if reply is not None:
-        return Outcome(reply, checks=checks)
+        final = gravest is not None and gravest.verdict is Verdict.REJECT
+        kind = gravest.kind if gravest and final else None
+        return Outcome(reply, checks=checks, kind=kind)
     return Outcome(None, _held(weighed), _fields(reports), checks)
 
 

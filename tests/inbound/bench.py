@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fwd_mta.events import Event
 from fwd_mta.inbound.accounts import FileAccounts
+from fwd_mta.inbound.brake import Brake
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.inbound.intake import Intake
 from fwd_mta.inbound.passwords import HashCost, argon2id_hash
@@ -148,6 +149,7 @@ class Bench:
             lambda: self.accounts_file, self.worker, entropy, CHEAP
         )
         self.loading = Deferred.fromCoroutine(self.accounts.load())
+        self.brake = Brake(self.events.append)
         self.checks = Checks(self.scanners, self.clock, self.events.append)
         self.intake = Intake(
             self.writer,
@@ -158,6 +160,7 @@ class Bench:
             self.worker,
             entropy,
             self.events.append,
+            brake=self.brake,
         )
         settings = self.settings or SubmissionSettings(
             self.service, HOSTNAME, self.policy
@@ -170,6 +173,7 @@ class Bench:
             self.clock,
             self.events.append,
             scram=partial(scram_challengers, self.accounts, entropy),
+            brake=self.brake,
         )
 
     def connect(self, client: str = "192.0.2.7") -> "Wire":
