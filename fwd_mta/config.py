@@ -301,6 +301,13 @@ class Help:
 
 
 @dataclass(frozen=True, slots=True)
+class Operator:
+    """`[operator]`: who hears of alarms by mail, once per cause and day."""
+
+    mail: Mailbox | None = key(MAILBOX, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Processes:
     """`[processes]`: how many processes share the work."""
 
@@ -332,6 +339,7 @@ class Configuration:
     dkim: tuple[Dkim, ...] = groups(Dkim)
     metrics: Metrics = group(Metrics)
     help: Help = group(Help)
+    operator: Operator = group(Operator)
     processes: Processes = group(Processes)
     later: tuple[str, ...] = ()
 

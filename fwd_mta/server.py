@@ -63,6 +63,7 @@ from fwd_mta.net.tls import (
 from fwd_mta.outbound.agent import Agent
 from fwd_mta.outbound.outlook import outlook
 from fwd_mta.outbound.policy_file import PolicyFile
+from fwd_mta.queue.alarms import Alarms
 from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.keeper import Keeper
 from fwd_mta.queue.scheduler import Machine, Scheduler
@@ -123,6 +124,7 @@ class Server:
         self.logins.use(self._make_sql(), self._make_dovecot())
         self.checks = self._make_checks()
         self.limits = self._make_limits()
+        self.alarms = self._make_alarms()
         self.intake = self._make_intake()
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
@@ -173,11 +175,24 @@ class Server:
         limits.brake.settings = settings.brake_of(self.configuration)
         return limits
 
+    def _make_alarms(self) -> Alarms:
+        seams = self._seams
+        alarms = Alarms(
+            self.store,
+            self.configuration.hostname,
+            seams.wall,
+            seams.entropy,
+            seams.emit,
+        )
+        alarms.mailbox = self.configuration.operator.mail
+        return alarms
+
     def _beside(self, emit: Emit) -> Emit:
-        """Let the brake hear what the other side refuses as spam or malware."""
+        """Let the brake hear of mail refused as bad, and the operator of alarms."""
 
         def both(event: Event) -> None:
             emit(event)
+            self.alarms.hear(event)
             if type(event) is Attempted and event.account and event.state == "failed":
                 now = self._seams.wall.now()
                 self.limits.brake.heard(event.account, event.category, now)
@@ -487,6 +502,7 @@ class Server:
         for line in self.configuration.later:
             self._seams.emit(Trouble("configuration", line))
         self._state = ""
+        self.alarms.start()
         self._seams.emit(Lifecycle("started"))
 
     async def _start_store(self) -> None:
@@ -527,6 +543,7 @@ class Server:
         await self.agent.stop()
         await self._watch.stop()
         self.logins.close()
+        self.alarms.stop()
         await self.keeper.stop()
         await self.limits.stop()
         if self._gauges is not None:
@@ -600,6 +617,7 @@ class Server:
         self.intake.trace_client = fresh.submission.trace_client
         self.store.use_retention(settings.retention_of(fresh))
         self.limits.brake.settings = settings.brake_of(fresh)
+        self.alarms.mailbox = fresh.operator.mail
         self.intake.duplicates.window = fresh.submission.duplicate_window
         self.agent.settings = settings.agent_of(fresh)
         self.scheduler.schedule = settings.schedule_of(fresh)

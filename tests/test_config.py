@@ -124,6 +124,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "dkim[].lifetime": ('"30d"', '"later"'),
     "metrics.address": ('"127.0.0.1:9464"', '":9464"'),
     "help.url": ('"https://example.com/help"', '"help"'),
+    "operator.mail": ('"you@example.com"', '"you"'),
     "help.contact": ('"postmaster@example.com"', "1"),
     "processes.receivers": ("2", '"2"'),
 }
@@ -203,8 +204,9 @@ class KeyTests(SynchronousTestCase):
         for path in VALUES:
             for foreign in ("{ a = 1 }", "2026-11-24", "[[1]]", "1e400", "''"):
                 found = problems(written(path, foreign))
-                # An empty postmaster is nobody.
-                expected = 0 if (path, foreign) == ("postmaster", "''") else 1
+                # An empty postmaster or operator is nobody.
+                nobody = path in {"postmaster", "operator.mail"} and foreign == "''"
+                expected = 0 if nobody else 1
                 self.assertEqual(len(found), expected, (path, foreign, found))
 
 
