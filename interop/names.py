@@ -48,13 +48,13 @@ zone:
 
 
 class Knot:
-    """A name server that knows the zone interop.example."""
+    """A name server that knows the zone interop.example, and `more` in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         folder.mkdir()
         self.port = free_port()
         self._folder = folder
-        (folder / "interop.example.zone").write_text(_ZONE, encoding="utf-8")
+        (folder / "interop.example.zone").write_text(_ZONE + more, encoding="utf-8")
         text = _KNOT.format(folder=folder, port=self.port)
         (folder / "knot.conf").write_text(text, encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
@@ -176,3 +176,28 @@ def _expect_notice(notice: Caught, to: str, status: str) -> None:
 def _first_entry(server: Server) -> str:
     entries = server.fwdmta_json("queue", "list")
     return server.fwdmta("queue", "show", entries[0]["id"]) if entries else ""
+
+
+def domain_published(bench: Workbench) -> None:
+    """What `domain new` prints is a zone, and --verify finds it once it is there."""
+    server = bench.keep(Server(bench, {}))
+    key = server.folder / "dkim.pem"
+    made = ["dkim", "new", "interop.example", "--out", str(key)]
+    server.fwdmta(*made, configured=False)
+    table = f'domain = "interop.example"\nselector = "fwd1"\nprivate_key = "{key}"'
+    empty = bench.keep(Knot(bench.folder / "empty"))
+    _look_at(server, table, empty)
+    printed = server.fwdmta("domain", "new", "interop.example")
+    said = server.fwdmta(*_VERIFY, allowed=1)
+    expect("all that mail needs" not in said, f"nothing is published, yet: {said}")
+    full = bench.keep(Knot(bench.folder / "full", printed))
+    _look_at(server, table, full)
+    expect_in("all that mail needs", server.fwdmta(*_VERIFY), "the published zone")
+
+
+_VERIFY = ("domain", "new", "interop.example", "--verify", "--timeout", "5")
+
+
+def _look_at(server: Server, table: str, knot: Knot) -> None:
+    dns = f'nameservers = ["127.0.0.1:{knot.port}"]'
+    server.configure(server.usual({"dns": dns, "[dkim]": table}))

@@ -65,6 +65,7 @@ SCENARIOS = {
     "swaks-refused": Scenario(clients.refused, _SWAKS),
     "dns-exchangers": Scenario(names.exchangers, _KNOT),
     "dns-refusals": Scenario(names.refusals, _KNOT),
+    "domain-published": Scenario(names.domain_published, _KNOT),
     "dns-dead": Scenario(names.dead_server, _KNOT),
     "transport-security": Scenario(security.transport_security, _SIGNED),
     "kill": Scenario(endings.killed, limit=900),

@@ -181,10 +181,13 @@ class Server:
         """All that it has logged."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def fwdmta(self, *words: str, typed: str = "", allowed: int = 0) -> str:
+    def fwdmta(
+        self, *words: str, typed: str = "", allowed: int = 0, configured: bool = True
+    ) -> str:
         """What `fwdmta WORDS --config FILE` prints; its status is 0, or the allowed."""
+        file = ("--config", self.configuration) if configured else ()
         done = subprocess.run(
-            [self._programs / "fwdmta", *words, "--config", self.configuration],
+            [self._programs / "fwdmta", *words, *file],
             cwd=self.folder,
             env=outside_checkout(),
             input=typed,

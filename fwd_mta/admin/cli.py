@@ -18,6 +18,7 @@ from fwd_mta.admin import (
     account_verbs,
     client_config,
     dkim_verbs,
+    domain_verbs,
     limit_verbs,
     queue_verbs,
     retention_verbs,
@@ -117,6 +118,7 @@ def _parser() -> _Parser:
     _add_retention(verbs)
     _add_rules(verbs)
     _add_dkim(verbs)
+    _add_domain(verbs)
     verbs.add_parser("demo", help="show the main job here; --once ends by itself")
     return parser
 
@@ -324,6 +326,24 @@ def _add_dkim(verbs: _Verbs) -> None:
         help="rsa is verified by all, ed25519 by many; both may sign",
     )
     making.add_argument("--out", metavar="FILE", help="default: DOMAIN.SELECTOR.pem")
+
+
+def _add_domain(verbs: _Verbs) -> None:
+    domain = verbs.add_parser("domain", help="what a domain publishes")
+    below = domain.add_subparsers(metavar="VERB", required=True)
+    new = _verb(below, "new", domain_verbs.new, "print its DNS records, a zone file")
+    new.add_argument("domain", metavar="DOMAIN", help="that of From")
+    new.add_argument("--report-to", metavar="ADDRESS", help="default: postmaster there")
+    new.add_argument(
+        "--verify", action="store_true", help="wait until they are right in DNS"
+    )
+    new.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long --verify waits; default: 600",
+    )
 
 
 def _add_rules(verbs: _Verbs) -> None:
