@@ -62,8 +62,10 @@ def password(options: Options, world: Surroundings) -> int:
 def enable(options: Options, world: Surroundings) -> int:
     """`account enable LOGIN`: switches it on, and lifts the hold of the brake."""
     configuration = configuration_of(options)
-    _accounts(configuration, world).switch(options.login, on=True)
+    accounts = _accounts(configuration, world)
     lifted = _lift(configuration, options.login)
+    if not lifted or accounts.holds(options.login):
+        accounts.switch(options.login, on=True)
     print(f"account {options.login} may send{' again' if lifted else ''}")
     return _in_force(configuration)
 

@@ -79,6 +79,14 @@ class AccountsFile:
         """List the accounts in the order of the file."""
         return [_row(table) for table in self._tables(self._read())]
 
+    def holds(self, login: str) -> bool:
+        """Whether the file has it: accounts may come from elsewhere, without a file."""
+        try:
+            self.check_known(login)
+        except AccountsError:
+            return False
+        return True
+
     def check_known(self, login: str) -> None:
         """Raise AccountsError when there is no such account."""
         self._found(self._read(), login)
