@@ -21,6 +21,8 @@ from fwd_mta.smtp.data import ChunkReader, ContentReader, DataReader
 DATA_BLOCK_LIMIT = 180.0  # RFC 5321 4.5.3.2.5
 MESSAGE_LIMIT = 7200.0
 REFUSED_CHUNK_LIMIT = 1024 * 1024
+SMALL_CHUNK = 1024
+SMALL_CHUNK_LIMIT = 1000  # of one transaction: more is no client but a waste of time
 
 
 class Arrivals(Envelopes):
@@ -130,6 +132,8 @@ class Arrivals(Envelopes):
         transaction = self._transaction
         if transaction is None:
             return words.MAIL_FIRST
+        if "CHUNKING" not in self._offered:
+            return words.CHUNKS_NEED_EHLO
         transaction.spoiled = (
             transaction.spoiled
             or self._data_refusal(transaction, b"")
@@ -172,8 +176,23 @@ class Arrivals(Envelopes):
                 arriving.write(arriving.reader.end())
             self._end_of_data(arriving)
         else:
-            taken = Reply(250, "0.0", f"{chunk.size} octets received")
-            self._answer(arriving.fault or taken)
+            self._chunk_taken(arriving, chunk)
+
+    def _chunk_taken(self, arriving: Arriving, chunk: Chunk) -> None:
+        """Answer a chunk that is not the last; thousands of crumbs are no message."""
+        transaction = self._transaction
+        if transaction is not None and chunk.size < SMALL_CHUNK:
+            transaction.small_chunks += 1
+            if transaction.small_chunks > SMALL_CHUNK_LIMIT:
+                self._log_refusal("BDAT", words.TOO_MANY_IDLE.text)
+                self._drop_arriving()
+                self.close(words.TOO_MANY_IDLE)
+                return
+        if self.clock.seconds() > arriving.deadline:
+            self.timeoutConnection()
+            return
+        taken = Reply(250, "0.0", f"{chunk.size} octets received")
+        self._answer(arriving.fault or taken)
 
     def _refuse_data(self, reply: Reply) -> None:
         """Mail data sent without waiting for the 354 must not become commands."""

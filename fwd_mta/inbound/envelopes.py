@@ -16,6 +16,10 @@ from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.session import Service
 from fwd_mta.smtp import commands
 
+# times recipient_limit: how often RCPT may be said in a transaction, taken or not; a
+# client with a long list hears 452 to the end of it
+ASKED_LIMIT = 10
+
 
 class Envelopes(Talk):
     """The part of a session that makes envelopes."""
@@ -53,6 +57,11 @@ class Envelopes(Talk):
         transaction = self._transaction
         if transaction is None:
             self._stray_recipient()
+            return
+        transaction.asked += 1
+        if transaction.asked > ASKED_LIMIT * self.policy.recipient_limit:
+            self._log_refusal("RCPT", words.TOO_MANY_ERRORS.text)
+            self.close(words.TOO_MANY_ERRORS)
             return
         if self._has_chunks:
             self._answer(words.CHUNKS_BEGUN)

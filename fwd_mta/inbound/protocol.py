@@ -199,7 +199,8 @@ class FwdESMTP(Login, Arrivals):
         hello = excerpt(name.decode("latin-1"), 255)
         self.session = changed(self.session, hello=hello, extended=extended)
         names = (line.partition(" ")[0] for line in self._keywords())
-        self._offered = frozenset(names)
+        # RFC 5321 4.1.1.1: who says HELO is offered nothing
+        self._offered = frozenset(names if extended else ())
         self._answer(Reply(250, None, self.settings.hostname + offer))
 
     def _keywords(self) -> tuple[str, ...]:

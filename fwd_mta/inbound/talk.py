@@ -194,10 +194,11 @@ class Talk(Gate, smtp.ESMTP):
 
     def _last_word(self, reply: Reply) -> Reply | None:
         """Count what wears a server out; the 421 that replaces the reply, if due."""
-        if self._verb in _IDLE_VERBS:
-            self._idle_commands += 1
-        if reply.code in _FAULT_CODES and self._verb != "RCPT":
+        is_no = reply.code >= 400 and self._verb != "RCPT"
+        if is_no and (reply.code in _FAULT_CODES or self._verb == "MAIL"):
             self._errors += 1
+        elif is_no or self._verb in _IDLE_VERBS:
+            self._idle_commands += 1
         if self._errors > ERROR_LIMIT:
             return words.TOO_MANY_ERRORS
         if self._idle_commands > IDLE_COMMAND_LIMIT:

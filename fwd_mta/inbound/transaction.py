@@ -13,6 +13,7 @@ from fwd_mta.smtp.data import ContentReader
 class Transaction:
     """A mail transaction on its way from MAIL to DATA.
 
+    `asked` counts its RCPT commands, `small_chunks` its BDAT with little in them.
     `spoiled`: a chunk of it was refused, so what follows must not become a message.
     """
 
@@ -20,6 +21,8 @@ class Transaction:
     hold_until: float | None = None
     recipients: dict[tuple[str, str], Recipient] = field(default_factory=dict)
     refused: int = 0
+    asked: int = 0
+    small_chunks: int = 0
     spoiled: Reply | None = None
 
     def envelope(self) -> Envelope:

@@ -285,6 +285,26 @@ COMMANDS = [
     Row(b"MAIL FROM:<" + b"a" * 1500 + b"@example.com>\r\n", "501"),
     Row(b"MAIL FROM:<ann@" + b"a." * 600 + b"com>\r\n", "501"),
     Row(b'MAIL FROM:<"' + b"\\" * 1000 + b'"@example.com>\r\n', "501"),
+    # after HELO nothing is offered
+    *(
+        Row(b"HELO x\r\n" + mail(word), "250 555", "not offered")
+        for word in (
+            b" SIZE=10",
+            b" BODY=8BITMIME",
+            b" SMTPUTF8",
+            b" RET=FULL",
+            b" ENVID=x",
+            b" AUTH=<>",
+            b" REQUIRETLS",
+            b" HOLDFOR=60",
+            b" HOLDUNTIL=2099-01-01T00:00:00Z",
+        )
+    ),
+    Row(b"HELO x\r\n" + rcpt(b" NOTIFY=NEVER"), "250 250 555"),
+    Row(b"HELO x\r\n" + rcpt(b" ORCPT=rfc822;a@b.example"), "250 250 555"),
+    Row(b"HELO x\r\nEHLO x\r\n" + mail(b" SIZE=10"), "250 250 250"),
+    Row(b"HELO x\r\n" + WHOLE + GOOD, "250 250 250 354 250", queued=1),
+    Row(b"HELO x\r\n" + MAIL + RCPT + chunk(GOOD) + NOOP, "250 250 250 503 250", ""),
     # its parameters
     Row(mail(b" SIZE=1000"), "250"),
     Row(mail(b" size=1000"), "250"),
@@ -498,6 +518,35 @@ COMMANDS = [
         "250 250 550 550 250",
     ),
     Row(MAIL + RCPT + b"BDAT 999999999999 LAST\r\nx", "250 250 552", closed=True),
+    # work without end, and without a message
+    Row(
+        MAIL + RCPT + b"BDAT 0\r\n" * 1200,
+        "250 250 " + "250 " * 1000 + "421",
+        "without a message",
+        closed=True,
+    ),
+    Row(
+        MAIL + RCPT + b"BDAT 1\r\nx" * 1200,
+        "250 250 " + "250 " * 1000 + "421",
+        closed=True,
+    ),
+    Row(
+        MAIL + RCPT + b"BDAT 1\r\n\0" * 120,
+        "250 250 " + "550 " * 99 + "421",
+        closed=True,
+    ),
+    Row(
+        (WHOLE + BODY) * 120,
+        "250 250 354 550 " * 99 + "250 250 354 421",
+        "without a message",
+        closed=True,
+    ),
+    Row(
+        mail(b" SIZE=50000001") * 30,
+        "552 " * 20 + "421",
+        "Too many errors",
+        closed=True,
+    ),
 ]
 
 # 465, behind the 354: content that must be refused, and why
@@ -755,6 +804,12 @@ TOO_MUCH = [
         + GOOD,
         "250 250 250 250 452 452 354 250",
         queued=3,
+    ),
+    Row(MAIL + RCPT * 40, "250 " * 31 + "421", "errors", closed=True),
+    Row(
+        MAIL + b"".join(RCPT.replace(b"bob", b"b%d" % n) for n in range(40)),
+        "250 " * 4 + "452 " * 27 + "421",
+        closed=True,
     ),
     Row(MAIL + b"RCPT TO:<x>\r\n" * 9, "250 501 501 501 421", "errors", closed=True),
     Row(WHOLE + FROM + b"\r\na\nb\r\n.\r\n", "250 250 354 550", "Bare LF in line 3"),
