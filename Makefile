@@ -4,7 +4,7 @@ PYTHON ?= python3
 
 SEEDS ?= 1000
 
-.PHONY: demo test check simulate interop bench bench-quick clean
+.PHONY: demo test check fuzz simulate interop bench bench-quick clean
 
 demo: .venv/runs
 	.venv/bin/fwdmta demo $(ARGS)
@@ -14,6 +14,11 @@ test: .venv/develops
 
 check: .venv/develops
 	.ci/check
+
+# hostile input, guided by coverage and by grammar; FUZZ_SECONDS for all
+FUZZ_SECONDS ?= 300
+fuzz: .venv/fuzzes
+	.venv/bin/python -m fuzz.run --seconds $(FUZZ_SECONDS) $(ARGS)
 
 simulate: .venv/runs
 	.venv/bin/python -m fwd_mta.simulation.many --seeds $(SEEDS) $(ARGS)
@@ -35,6 +40,10 @@ clean:
 	$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("fwd_mta needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -qq -e .
+	touch $@
+
+.venv/fuzzes: .venv/develops
+	.venv/bin/pip install -qq -e '.[fuzz]' || echo "no atheris for this Python: Hypothesis alone"
 	touch $@
 
 .venv/develops: .venv/runs
