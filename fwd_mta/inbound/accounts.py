@@ -20,6 +20,7 @@ from fwd_mta.mail.account import Account
 from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.envelope import Notify
 from fwd_mta.mail.errors import LookUpFailed, SyntaxFault
+from fwd_mta.rules.inspection import ACTIONS, RULES
 from fwd_mta.smtp.scram import ScramKeys, made_up_keys
 
 SCRAM_ITERATIONS = 32_768
@@ -239,6 +240,7 @@ def stored_account(table: Mapping[str, Any]) -> StoredAccount:
     """The account of a table without mistakes."""
     notify = table.get("notify")
     content = table.get("retention_content")
+    rules: Mapping[str, str] = table.get("rules", {})
     account = Account(
         login=table["login"],
         send_as=tuple(table.get("send_as", ())),
@@ -249,6 +251,7 @@ def stored_account(table: Mapping[str, Any]) -> StoredAccount:
         messages_per_account=table.get("messages_per_account"),
         recipients_per_account=table.get("recipients_per_account"),
         retention_content=None if content is None else _duration(content),
+        rules=tuple((_rule(key), value) for key, value in rules.items()),
     )
     scram = tuple(ScramKeys.parse(one) for one in _list(table.get("scram", [])))
     return StoredAccount(account, tuple(_list(table["password"])), scram)
@@ -294,6 +297,17 @@ def _are_notices(value: object) -> bool:
     return known and (value == ["never"] or "never" not in value)
 
 
+def _rule(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _are_rules(value: object) -> bool:
+    """Whether it is a table of our checks and what each does."""
+    return isinstance(value, dict) and all(
+        _rule(key) in RULES and action in ACTIONS for key, action in value.items()
+    )
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -322,6 +336,10 @@ _KEYS = {
     "notify": _Key(_are_notices, "a list of " + ", ".join(_NOTIFY)),
     "messages_per_account": _COUNT,
     "recipients_per_account": _COUNT,
+    "rules": _Key(
+        _are_rules,
+        f"a table of {', '.join(RULES).replace('-', '_')}, each {', '.join(ACTIONS)}",
+    ),
     "retention_content": _Key(
         lambda value: _duration(value) is not None, 'a duration, as in "30d" or "0"'
     ),

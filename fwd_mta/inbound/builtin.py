@@ -16,7 +16,7 @@ from fwd_mta.rules.inspection import Inspector, report
 class BuiltIn(Scanner):
     """Looks at structure, attachments and links; large bodies on the worker.
 
-    `actions` say reject, tag, note or off for each rule.
+    `actions` say reject, tag, note or off for each rule; an account may have its own.
     """
 
     def __init__(self, worker: Worker, actions: Mapping[str, str]) -> None:
@@ -29,21 +29,27 @@ class BuiltIn(Scanner):
         """Its name in reports."""
         return "builtin"
 
-    def at_once(self, message: Message) -> ScanReport | None:
+    def at_once(self, session: Session, message: Message) -> ScanReport | None:
         """The report on a small message, None for one that takes time."""
         body = message.body
         if not isinstance(body, bytes) or len(body) > BLOCK:
             return None
         inspector = Inspector(message.head)
         inspector.feed(body)
-        return report(inspector.finish(), self.actions)
+        return report(inspector.finish(), self._actions_for(session))
+
+    def _actions_for(self, session: Session) -> Mapping[str, str]:
+        account = session.account
+        if account is None or not account.rules:
+            return self.actions
+        return {**self.actions, **dict(account.rules)}
 
     @override
     async def scan(
         self, session: Session, envelope: Envelope, message: Message
     ) -> ScanReport:
         """Feed the message to an inspector, block by block."""
-        found = self.at_once(message)
+        found = self.at_once(session, message)
         if found is not None:
             return found
         inspector = Inspector(message.head)
@@ -51,4 +57,5 @@ class BuiltIn(Scanner):
             block = await message.read(at, BLOCK)
             # nobody else holds the inspector, and the next job waits for this one
             await self._worker.run(lambda block=block: inspector.feed(block))  # type: ignore[misc]
-        return report(await self._worker.run(inspector.finish), self.actions)
+        doubts = await self._worker.run(inspector.finish)
+        return report(doubts, self._actions_for(session))

@@ -49,7 +49,7 @@ class Checks:
         self, session: Session, envelope: Envelope, message: Message
     ) -> Sequence[ScanReport]:
         """Ask all at once; gives a report of each, in their order, and never raises."""
-        known = self.at_once(message)
+        known = self.at_once(session, message)
         if known is not None:
             return known
         scanners = self.scanners
@@ -60,14 +60,16 @@ class Checks:
             ]
         )
 
-    def at_once(self, message: Message) -> Sequence[ScanReport] | None:
+    def at_once(
+        self, session: Session, message: Message
+    ) -> Sequence[ScanReport] | None:
         """The reports, if no scanner has to be waited for; else None, nobody asked."""
         scanners = self.scanners
         if len(scanners) != 1 or not isinstance(scanners[0], BuiltIn):
             return None
         began = self._clock.seconds()
         try:
-            report = scanners[0].at_once(message)
+            report = scanners[0].at_once(session, message)
         except Exception as broken:  # noqa: BLE001 - it must not raise, yet might
             report = ScanReport(scanners[0].name, Verdict.FAILED, note=fault(broken))
             self.complain(report)

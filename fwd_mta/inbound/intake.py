@@ -158,7 +158,7 @@ class Intake:
             trace_client=self.trace_client,
         )
         message = Message(head, message.body)
-        reports = self.checks.at_once(message)
+        reports = self.checks.at_once(session, message)
         if reports is None:
             reports = await self.checks.reports(session, envelope, message)
         outcome = judge(reports, self.checks.on_error)

@@ -12,7 +12,8 @@ class Account:
 
     `login` is the full address, or "*@example.com" for a domain-wide credential;
     `send_as` holds addresses and "*@domain" patterns (empty: the login itself);
-    None in a limit means the one of `[limits]` or `[retention]`.
+    None in a limit means the one of `[limits]` or `[retention]`; `rules` are what our
+    own checks do for it, where that is not what `[scan.rules]` says.
     """
 
     login: str
@@ -22,6 +23,7 @@ class Account:
     messages_per_account: int | None = None
     recipients_per_account: int | None = None
     retention_content: float | None = None
+    rules: tuple[tuple[str, str], ...] = ()
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from fwd_mta.rules.links import (
 )
 from fwd_mta.rules.mime import Facts, Walk
 
+ACTIONS = ("reject", "tag", "note", "off")
+
 # Each rule and what it does unless the operator says otherwise
 RULES: Mapping[str, str] = MappingProxyType(
     {

@@ -33,6 +33,7 @@ notify = ["failure", "delay", "success"]
 messages_per_account = 1000
 recipients_per_account = 0
 retention_content = "7d"
+rules = {{ office_macro = "reject", gtube = "off" }}
 
 [[account]]
 login = "quiet@example.com"
@@ -86,6 +87,7 @@ class ParseTests(SynchronousTestCase):
                 messages_per_account=1000,
                 recipients_per_account=0,
                 retention_content=7 * 86400.0,
+                rules=(("office-macro", "reject"), ("gtube", "off")),
             ),
         )
         self.assertEqual(table["ann@example.com"].passwords, (HASHED, OTHER))
@@ -115,6 +117,7 @@ class ParseTests(SynchronousTestCase):
             notify = ["sometimes"]
             messages_per_account = -1
             retention_content = "soon"
+            rules = {{ office_macro = "perhaps" }}
             send_as = ["bob"]
             [[account]]
             login = "carl@example.com"
@@ -129,12 +132,13 @@ class ParseTests(SynchronousTestCase):
             "bob@EXAMPLE.com: notify:",
             "bob@EXAMPLE.com: messages_per_account:",
             "bob@EXAMPLE.com: retention_content:",
+            "bob@EXAMPLE.com: rules: a table of eicar, gtube, executable_name",
             "bob@EXAMPLE.com: send_as:",
             "bob@EXAMPLE.com: login: there are two accounts",
             "carl@example.com: password: missing",
         ):
             self.assertIn(words, text)
-        self.assertEqual(len(errors), 11)
+        self.assertEqual(len(errors), 12)
 
     def test_no_secret_in_mistakes(self) -> None:
         """A password written in clear is not repeated in the message about it."""

@@ -1,6 +1,7 @@
 """The built-in checks as a scanner: off the reactor thread, in blocks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -12,6 +13,7 @@ from fwd_mta.events import Event, Trouble
 from fwd_mta.inbound.builtin import BuiltIn
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.interfaces import Worker
+from fwd_mta.mail.account import Account
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.rules.inspection import RULES
@@ -53,6 +55,19 @@ class BuiltInTests(SynchronousTestCase):
         self.assertIn("setup.exe", report.reason)
         self.assertEqual(jobs, 0)
 
+    def test_own_rules(self) -> None:
+        """An account may have its own: stricter or milder than the rest."""
+        head, _, body = attached("setup.exe").partition(b"\r\n\r\n")
+        message = Message(head + b"\r\n", body)
+        scanner = BuiltIn(CountingWorker(), RULES)
+        for action, wanted in (("tag", Verdict.TAG), ("off", Verdict.ACCEPT)):
+            account = Account("ann@example.com", rules=(("executable-name", action),))
+            session = replace(SESSION, account=account)
+            given = scanner.at_once(session, message)
+            self.assertIs(given and given.verdict, wanted)
+        given = scanner.at_once(SESSION, message)
+        self.assertIs(given and given.verdict, Verdict.REJECT)
+
     def test_large(self) -> None:
         """A large one goes to the worker, a block at a time, never whole."""
         body = PacedBody(10_000_000)
@@ -70,7 +85,7 @@ class BuiltInTests(SynchronousTestCase):
         [report] = self.successResultOf(asked)
         self.assertIs(report.verdict, Verdict.ACCEPT)
         self.assertEqual(clock.getDelayedCalls(), [])
-        self.assertIsNone(checks.at_once(Message(b"", PacedBody(10))))
+        self.assertIsNone(checks.at_once(SESSION, Message(b"", PacedBody(10))))
 
     def test_defect(self) -> None:
         """A defect of its own is a report that it could not say, and no exception."""
