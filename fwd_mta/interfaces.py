@@ -314,6 +314,9 @@ class QueueWorker(Protocol):
     def open(self, entry_id: str) -> Awaitable[Message]:
         """The content; raises Corrupt or StoreError."""
 
+    def at_hand(self, entry_id: str) -> Message | None:
+        """The content, if it is in memory."""
+
     def dot_sent(
         self, entry_id: str, recipients: Sequence[Recipient], now: float
     ) -> Awaitable[None]:
@@ -446,6 +449,10 @@ class QueueStore(QueueWriter, QueueWorker, QueueKeeper, Protocol):
 # Going out
 
 
+def _nobody() -> None:
+    """Nobody waits for a turn."""
+
+
 @noun
 class Delivery:
     """The unit that goes out: one entry's recipients for one destination.
@@ -453,6 +460,7 @@ class Delivery:
     `envelope.recipients` are those of this delivery. `before_dot` is awaited before the
     bytes of a final dot are handed to the transport; it raises Interrupted when no new
     dot may go out. `shunned`: our source addresses that are better not used there.
+    `follow` lets another delivery to the same site begin, if one waits for its turn.
     """
 
     entry_id: str
@@ -461,6 +469,7 @@ class Delivery:
     message: Message
     before_dot: Callable[[Sequence[Recipient]], Awaitable[None]]
     shunned: frozenset[str] = frozenset()
+    follow: Callable[[], None] = _nobody
 
 
 class DeliveryAgent(Protocol):
@@ -468,6 +477,12 @@ class DeliveryAgent(Protocol):
 
     def deliver(self, delivery: Delivery) -> Awaitable[Attempt]:
         """Try once; a recipient without a result was not tried (Interrupted)."""
+
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        """Begin a delivery if nothing has to be waited for; `done` hears of its end.
+
+        False: nothing was begun, and `deliver` does it.
+        """
 
     def site(self, destination: Destination) -> Awaitable[str]:
         """The name of the site that a destination belongs to; empty: no host at all.

@@ -51,6 +51,10 @@ class Destination:
     login: str | None = None
     password: str | None = None
 
+    def __hash__(self) -> int:
+        """By what nearly always differs: it is asked for with every message."""
+        return hash((self.next_hop, self.port))
+
 
 @dataclass(frozen=True, slots=True)
 class Exchanger:

@@ -8,10 +8,12 @@ made of
     trip       one delivery on its way from host to host
     visit      what happens at one of them
     findings   what is known of each recipient by then
+    straight   the same by plain calls, where mail just went
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from typing_extensions import override
@@ -31,6 +33,7 @@ from fwd_mta.mail.route import Destination, Via
 from fwd_mta.net.tls import ClientTlsContext
 from fwd_mta.outbound.connection import Trouble
 from fwd_mta.outbound.means import AgentSettings, Means
+from fwd_mta.outbound.straight import Errand, Ways
 from fwd_mta.outbound.trip import Trip
 from fwd_mta.rules import exchangers
 from fwd_mta.rules.classification import RuleTable
@@ -74,27 +77,56 @@ class Agent(Means, DeliveryAgent):
             policy_host,
         )
         self._sites: dict[Destination, tuple[float, str]] = {}
+        self._ways = Ways()
 
     @override
     async def deliver(self, delivery: Delivery) -> Attempt:
         """Try once; what was heard before a defect of ours is still told (P4)."""
-        trip = Trip(self, delivery)
-        started = self.wall.now()
+        return await self._made(Trip(self, delivery), self.wall.now())
+
+    async def _made(self, trip: Trip, started: float) -> Attempt:
         try:
             await trip.run()
         except Interrupted as why:
             trip.findings.interrupt(str(why))
         except Exception as defect:  # noqa: BLE001 - it must not cost what is done
-            _log.failure("a defect in the delivery of {id}", id=delivery.entry_id)
+            _log.failure("a defect in the delivery of {id}", id=trip.entry_id)
             trip.findings.fail_rest(
                 Trouble("interrupted", f"internal error: {defect!r}")
             )
-        return Attempt(
-            started,
-            self.wall.now(),
-            trip.findings.results(),
-            tuple(trip.findings.trail),
-        )
+        if trip.way is not None:
+            self._ways.note(trip.destination, trip.way, self)
+        return self._attempt(trip, started)
+
+    def _attempt(self, trip: Trip, started: float) -> Attempt:
+        findings, ended = trip.findings, self.wall.now()
+        return Attempt(started, ended, findings.results(), tuple(findings.trail))
+
+    @override
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        """Begin on a known way, if a connection is ready; False: use `deliver`."""
+        way = self._ways.find(delivery.destination, self)
+        if way is None:
+            return False
+        return Errand(self, delivery, way, done, self._unhappy).begin()
+
+    def _unhappy(self, errand: Errand, why: BaseException | None) -> None:
+        """Do the rest of an errand the long way."""
+        rest = Deferred.fromCoroutine(self._rest(errand, why))
+        told = rest.addCallback(errand.done)
+        _ = told.addErrback(lambda failure: _log.failure("a defect", failure))
+
+    async def _rest(self, errand: Errand, why: BaseException | None) -> Attempt:
+        trip, transaction = Trip(self, errand.delivery), errand.transaction
+        if isinstance(why, Interrupted):
+            trip.findings.interrupt(str(why))
+            return self._attempt(trip, errand.begun_at)
+        if not transaction.stale:
+            trip.after(transaction, errand.connection, errand.line)
+        if why is None:
+            return await self._made(trip, errand.begun_at)
+        trip.findings.fail_rest(Trouble("interrupted", f"internal error: {why!r}"))
+        return self._attempt(trip, errand.begun_at)
 
     @override
     async def site(self, destination: Destination) -> str:

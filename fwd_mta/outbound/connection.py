@@ -73,31 +73,41 @@ class Broken(Exception):
 
 
 class Expected:
-    """A reply that is to come; `seconds` it may take, once it is the next one due."""
+    """A reply that is to come; `seconds` it may take, once it is the next one due.
 
-    __slots__ = ("_outcome", "_waiting", "seconds")
+    `outcome` is the reply, or what came instead, once that is known. While it is
+    `held`, nobody hears of it: what follows may show that it was the answer to
+    something else.
+    """
+
+    __slots__ = ("_heard", "held", "outcome", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._outcome: Reply | Trouble | None = None
-        self._waiting: Deferred[Reply | Trouble] | None = None
-
-    def settle(self, outcome: Reply | Trouble) -> None:
-        """Give the reply, or what came instead; `wake` lets it be heard."""
-        self._outcome = outcome
+        self.outcome: Reply | Trouble | None = None
+        self.held = False
+        self._heard: Callable[[Reply | Trouble], None] | None = None
 
     def wake(self) -> None:
         """Go on with whoever waits for what is settled."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and self._outcome is not None:
-            waiting.callback(self._outcome)
+        heard, self._heard = self._heard, None
+        if heard is not None and self.outcome is not None:
+            heard(self.outcome)
+
+    def then(self, heard: Callable[[Reply | Trouble], None]) -> None:
+        """Call when it is there; at once if it is."""
+        self._heard = heard
+        if self.outcome is not None and not self.held:
+            self.wake()
 
     async def reply(self) -> Reply:
         """Wait for it; raises Broken. To be awaited once."""
-        outcome = self._outcome
-        if outcome is None:
-            self._waiting = Deferred()
-            outcome = await self._waiting
+        if self.outcome is None or self.held:
+            waiting: Deferred[Reply | Trouble] = Deferred()
+            self._heard = waiting.callback
+            outcome = await waiting
+        else:
+            outcome = self.outcome
         if isinstance(outcome, Trouble):
             raise Broken(outcome)
         return outcome
@@ -127,6 +137,18 @@ class Connection(Protocol):
         self._reader = ReplyReader()
         self._expected: deque[Expected] = deque()
         self._timer: IDelayedCall | None = None
+        self._deadline = self._rings_at = 0.0
+        self._look_every = min(
+            timeouts.greeting,
+            timeouts.helo,
+            timeouts.mail,
+            timeouts.rcpt,
+            timeouts.data_init,
+            timeouts.data_done,
+        )
+        self._corked: list[bytes] | None = None
+        self._held: Expected | None = None
+        self._group: tuple[Expected, ...] = ()
         self._greeting = Expected(timeouts.greeting)
         self._creator: ClientTls | None = None
         self._handshake: Deferred[Trouble | None] | None = None
@@ -138,6 +160,13 @@ class Connection(Protocol):
     def usable(self) -> bool:
         """Whether a new transaction can begin."""
         return self.trouble is None and not self._expected
+
+    def tls_in_words(self, why: str) -> str | None:
+        """What the TLS of this connection is, and why so much is asked of it."""
+        if self.tls is None:
+            return None
+        proved = "verified" if self.tls.verified else "not verified"
+        return f"{self.tls}, {proved}{f' ({why})' if why else ''}"
 
     # What Twisted tells us
 
@@ -155,28 +184,31 @@ class Connection(Protocol):
         except SyntaxFault as fault:
             self._break(Trouble("protocol", str(fault)))
             return
-        due = [self._expected.popleft() for _ in replies[: len(self._expected)]]
+        expected, due = self._expected, []
+        # All are settled before the first is heard: a group wakes its reader once.
+        for reply in replies[: len(expected)]:
+            due.append(expected.popleft())
+            due[-1].outcome = reply
         # The verdict on what else came falls before any answer is acted on (D2): code
         # that an answer wakes must not send a command that is answered already.
         self._judge_rest(replies[len(due) :])
-        if due:
+        if due and self._expected:
             self._watch()  # never for a mere part: one deadline a reply, not a read
-        # All are settled before the first is heard: a group wakes its reader once.
-        for expected, reply in zip(due, replies, strict=False):
-            expected.settle(reply)
-        for expected in due:
-            expected.wake()
+        released = self._released()
+        for each in due:
+            if not each.held:
+                each.wake()
+        if released is not None:
+            released.wake()
 
     def _judge_rest(self, unasked: Sequence[Reply]) -> None:
         if unasked:
             self._break(_out_of_turn(unasked[0]))
             return
-        try:
-            self._reader.feed(b"")
-        except SyntaxFault as fault:
-            self._break(Trouble("protocol", str(fault)))
+        if self._reader.fault is not None:
+            self._break(Trouble("protocol", self._reader.fault))
             return
-        if self._reader.pending and not self._expected:
+        if not self._expected and self._reader.pending:
             words = self._reader.pending[:80].decode("ascii", "replace")
             self._break(Trouble("protocol", f"the host spoke out of turn: {words!r}"))
 
@@ -185,7 +217,7 @@ class Connection(Protocol):
         kind = "connection-lost" if self._handshake is None else "tls-failed"
         self._is_gone = True
         self._break(Trouble(kind, _words(reason.value)))
-        self._watch()
+        self._no_timer()
         mourners, self._mourners = self._mourners, []
         for each in mourners:
             each.callback(None)
@@ -211,8 +243,53 @@ class Connection(Protocol):
         expected = [Expected(each) for each in seconds]
         for each in expected:
             self._expect(each)
-        self.transport.write(octets)
+        if self._corked is None:
+            self.transport.write(octets)
+        else:
+            self._corked.append(octets)
         return expected
+
+    def send_last(
+        self, octets: bytes, seconds: float, others: Callable[[], None]
+    ) -> Expected:
+        """Write the end of a message, and in the same write what `others` send.
+
+        The last dot ends a group of commands, and the next group may follow it
+        directly (RFC 2920 3.1). The answer to the dot is then held until that group is
+        answered too: were one answer missing or one too many, it could be the answer to
+        something else.
+        """
+        if self.trouble is not None:
+            raise Broken(self.trouble)
+        last = Expected(seconds)
+        self._expect(last)
+        corked = self._corked = [octets]
+        others()
+        self._corked = None
+        if not self._expected:
+            return last  # the others broke the connection
+        if len(self._expected) > 1:
+            self._held, self._group = last, tuple(self._expected)[1:]
+            last.held = True
+        self.transport.write(b"".join(corked) if len(corked) > 1 else octets)
+        return last
+
+    def _released(self) -> Expected | None:
+        """The answer to a dot that is held no more: the next group is answered.
+
+        If those answers cannot be for it, nobody knows whose they are.
+        """
+        held, group = self._held, self._group
+        if held is None or group[0].outcome is None:
+            return None
+        odd = next((one for one in group if not _fits(one, group)), None)
+        if odd is not None and self.trouble is None:
+            self._break(Trouble("protocol", f"a group was answered with {odd.outcome}"))
+            return None
+        if group[-1].outcome is None:
+            return None
+        self._held, self._group, held.held = None, (), False
+        return held
 
     async def say(self, line: bytes, seconds: float) -> Reply:
         """Send one command and wait for its reply; raises Broken."""
@@ -225,33 +302,54 @@ class Connection(Protocol):
             self._watch()
 
     def _watch(self) -> None:
-        """Run one timer: for the reply that is due next, from when it became next."""
-        timer = self._timer
-        is_set = timer is not None and timer.active()
-        if self._expected and self.trouble is None:
-            seconds = self._expected[0].seconds
-            if timer is not None and is_set:
-                timer.reset(seconds)
-            else:
-                self._timer = self._clock.callLater(seconds, self._too_late)
-        elif timer is not None and is_set:
-            timer.cancel()
+        """Note when the reply that is next must be there, from when it became next.
 
-    def _too_late(self) -> None:
+        One timer looks whether it is time. It rings as often as the shortest of the
+        usual waits is long, so it is hardly ever set anew.
+        """
+        seconds = self._expected[0].seconds
+        now = self._clock.seconds()
+        self._deadline = now + seconds
+        if self._timer is None:
+            self._look_in(min(seconds, self._look_every))
+        elif self._deadline < self._rings_at:
+            self._timer.reset(seconds)
+            self._rings_at = self._deadline
+
+    def _look_in(self, seconds: float) -> None:
+        self._rings_at = self._clock.seconds() + seconds
+        self._timer = self._clock.callLater(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._expected or self.trouble is not None:
+            return
+        left = self._deadline - self._clock.seconds()
+        if left > 0:
+            self._look_in(min(left, self._look_every))
+            return
         seconds = self._expected[0].seconds
         self._break(Trouble("timeout", f"no reply within {seconds:g} seconds"))
+
+    def _no_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def _break(self, trouble: Trouble) -> None:
         """Give the connection up, once; whoever waits is told."""
         if self.trouble is not None:
             return
         self.trouble = trouble
-        self._watch()
+        self._no_timer()
         if not self._is_gone:
             self.transport.abortConnection()
+        held = self._let_go(trouble)
         expected, self._expected = self._expected, deque()
         for each in expected:
-            each.settle(trouble)
+            each.outcome = trouble
+        if held is not None:
+            held.wake()
         for each in expected:
             each.wake()
         handshake, self._handshake = self._handshake, None
@@ -260,6 +358,26 @@ class Connection(Protocol):
         self.resumeProducing()
         if self.on_trouble is not None:
             self.on_trouble()
+
+    def _let_go(self, trouble: Trouble) -> Expected | None:
+        """The held answer to a dot, if any: it stands, unless answers do not fit.
+
+        Then it is as unknown as the others, and what came for the next group counts
+        for nothing.
+        """
+        held, group = self._held, self._group
+        self._held, self._group = None, ()
+        if held is None:
+            return None
+        held.held = False
+        if held.outcome is None:
+            return None
+        begun = group[0].outcome is not None
+        if trouble.kind == "protocol" or (trouble.kind == "timeout" and begun):
+            held.outcome = trouble
+            for each in group:
+                each.outcome = trouble
+        return held
 
     # The dialogue's fixed parts
 
@@ -386,6 +504,7 @@ class Connection(Protocol):
             self.abort()
         elif self.trouble is None:
             self.trouble = Trouble("connection-lost", "closed by this side")
+            self._no_timer()
             wait = self.timeouts.quit if seconds is None else seconds
             self._timer = self._clock.callLater(wait, self.transport.abortConnection)
             self.transport.write(b"QUIT\r\n")
@@ -400,6 +519,14 @@ class Connection(Protocol):
         else:
             self._mourners.append(waiting)
         return waiting
+
+
+def _fits(answer: Expected, group: Sequence[Expected]) -> bool:
+    """Whether an answer can be one: only DATA, the last of a group, is answered 3yz."""
+    if not isinstance(answer.outcome, Reply):
+        return True
+    digit = answer.outcome.code // 100
+    return digit in {3, 4, 5} if answer is group[-1] else digit != 3
 
 
 def _out_of_turn(reply: Reply) -> Trouble:

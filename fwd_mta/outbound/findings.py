@@ -11,7 +11,7 @@ from fwd_mta.outbound.transaction import Heard, Transaction
 from fwd_mta.rules.classification import RuleTable
 
 _ANSWERS_TOLD = 5
-_LONGEST_LINE = 1000
+LONGEST_LINE = 1000
 _LONGEST_TEXT = 4096
 _BEFORE_DATA = frozenset({Stage.MAIL, Stage.RCPT})
 _BEFORE_DOT = frozenset({*_BEFORE_DATA, Stage.DATA})
@@ -54,7 +54,7 @@ class Findings:
 
     def note(self, words: str) -> None:
         """Add a line to the trail."""
-        self.trail.append(words[:_LONGEST_LINE])
+        self.trail.append(words[:LONGEST_LINE])
 
     def all(self, heard: Heard) -> None:
         """Give this result to every recipient that is open."""
@@ -131,7 +131,7 @@ class Findings:
         return DeliveryResult(
             recipient,
             heard.stage,
-            _shortened(heard.reply),
+            shortened(heard.reply),
             diagnosis,
             host,
             tls,
@@ -152,7 +152,7 @@ class Findings:
         return table.trouble(trouble.kind, trouble.detail, heard.stage)
 
 
-def _shortened(reply: Reply | None) -> Reply | None:
+def shortened(reply: Reply | None) -> Reply | None:
     """A reply as it is kept: a peer may send 64 KiB, and each is written down."""
     if reply is None or len(reply.text) <= _LONGEST_TEXT:
         return reply

@@ -1,7 +1,9 @@
 """Connections kept for the next message, and how many there may be to one host."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -12,6 +14,8 @@ from fwd_mta.outbound.connection import Connection
 from fwd_mta.rules.security import Demand
 
 _LEAVE = 1.0
+_SINGLES = 10_000
+_SINGLE_FOR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +44,23 @@ class Line:
     demand: Demand = field(default_factory=Demand)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lease:
-    """The right to one connection; `connection` is a kept one, or None to make one."""
+    """The right to one connection; `connection` is a kept one, or None to make one.
+
+    `follower` has the connection next, and begins to use it before this one ends.
+    """
 
     line: Line
     connection: Connection | None = None
+    follower: "Lease | None" = None
 
 
 @dataclass(slots=True, eq=False)
 class _Kept:
     line: Line
     connection: Connection
-    timer: IDelayedCall | None = None
+    until: float
 
 
 @dataclass(slots=True)
@@ -73,6 +81,9 @@ class Pool:
         self._sites: dict[tuple[str, int], _Site] = {}
         self._leaving: set[Deferred[None]] = set()
         self._is_stopped = False
+        self._offered: Lease | None = None
+        self._singles: dict[tuple[str, int], float] = {}
+        self._timer: IDelayedCall | None = None
 
     def take(self, line: Line) -> Deferred[Lease]:
         """Fires with a lease as soon as the host's limit allows one.
@@ -94,6 +105,8 @@ class Pool:
         self, lease: Lease, connection: Connection | None, *, keep: bool = True
     ) -> None:
         """End a lease; with `keep` the connection waits for the next message."""
+        if lease.follower is not None:
+            return
         site = self._sites[_site(lease.line)]
         site.used -= 1
         if connection is not None and not keep:
@@ -109,9 +122,66 @@ class Pool:
             waiting.callback(following)
         self._forget(lease.line, site)
 
+    # What is there at once
+
+    def ready(self, line: Line) -> Connection | None:
+        """The connection that a lease would come with now, if there is one."""
+        offered = self._offered
+        if offered is not None and (offered.line is line or offered.line == line):
+            return offered.connection
+        site = self._sites.get(_site(line))
+        kept = self._kept(site, line) if site is not None else None
+        return kept.connection if kept is not None else None
+
+    def take_ready(self, line: Line) -> Lease:
+        """Take the lease of that connection."""
+        offered = self._offered
+        if offered is not None and (offered.line is line or offered.line == line):
+            self._offered = None
+            offered.follower = Lease(line, offered.connection)
+            return offered.follower
+        site = self._sites[_site(line)]
+        kept = self._kept(site, line)
+        if kept is None:
+            raise LookupError(f"no connection to {line.host} is ready")
+        self._unkeep(site, kept)
+        site.used += 1
+        return Lease(line, kept.connection)
+
+    def offer(self, lease: Lease, call: Callable[[], None]) -> None:
+        """While the call runs, whoever wants a connection like this has it next.
+
+        Not when it is worn, or others wait for their turn at the host.
+        """
+        connection, key = lease.connection, _site(lease.line)
+        site = self._sites.get(key)
+        if (
+            self._is_stopped
+            or site is None
+            or site.waiting
+            or connection is None
+            or connection.messages >= self._settings.messages
+            or self._clock.seconds() < self._singles.get(key, 0.0)
+        ):
+            return
+        self._offered = lease
+        try:
+            call()
+        finally:
+            self._offered = None
+
+    def one_at_a_time(self, line: Line) -> None:
+        """Let nobody follow on a connection to this host for a while."""
+        if len(self._singles) >= _SINGLES:
+            self._singles.clear()
+        self._singles[_site(line)] = self._clock.seconds() + _SINGLE_FOR
+
     async def stop(self) -> None:
         """Close what is idle, refuse who waits; leases in use end as they end."""
         self._is_stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for site in list(self._sites.values()):
             for kept in list(site.idle):
                 self._dismiss(site, kept, _LEAVE)
@@ -123,11 +193,11 @@ class Pool:
 
     def _lease(self, site: _Site, line: Line) -> Lease | None:
         """An idle connection of that line, or room for a new one, or nothing now."""
-        for kept in reversed(site.idle):
-            if kept.line == line:
-                self._unkeep(site, kept)
-                site.used += 1
-                return Lease(line, kept.connection)
+        kept = self._kept(site, line)
+        if kept is not None:
+            self._unkeep(site, kept)
+            site.used += 1
+            return Lease(line, kept.connection)
         if site.used + len(site.idle) >= self._settings.per_host and site.idle:
             self._dismiss(site, site.idle[0])
         if site.used + len(site.idle) >= self._settings.per_host:
@@ -135,22 +205,38 @@ class Pool:
         site.used += 1
         return Lease(line)
 
+    def _kept(self, site: _Site, line: Line) -> _Kept | None:
+        for kept in reversed(site.idle):
+            if kept.line is line or kept.line == line:
+                return kept
+        return None
+
     def _keep(self, site: _Site, line: Line, connection: Connection) -> None:
         worn = connection.messages >= self._settings.messages
         if not connection.usable or worn or self._is_stopped:
             self._leave(connection)
             return
-        kept = _Kept(line, connection)
-        idle = self._settings.idle
-        kept.timer = self._clock.callLater(idle, self._give_up, site, kept)
-        connection.on_trouble = lambda: self._give_up(site, kept)
+        kept = _Kept(line, connection, self._clock.seconds() + self._settings.idle)
+        connection.on_trouble = partial(self._give_up, site, kept)
         site.idle.append(kept)
+        if self._timer is None:
+            idle = self._settings.idle
+            self._timer = self._clock.callLater(idle, self._close_idle)
+
+    def _close_idle(self) -> None:
+        """Close what is idle for long enough; look again when the next one will be."""
+        self._timer, now = None, self._clock.seconds()
+        idle = [(site, one) for site in self._sites.values() for one in site.idle]
+        for site, kept in idle:
+            if kept.until <= now:
+                self._give_up(site, kept)
+        following = min((one.until for _, one in idle if one.until > now), default=None)
+        if following is not None:
+            self._timer = self._clock.callLater(following - now, self._close_idle)
 
     def _unkeep(self, site: _Site, kept: _Kept) -> None:
         site.idle.remove(kept)
         kept.connection.on_trouble = None
-        if kept.timer is not None and kept.timer.active():
-            kept.timer.cancel()
 
     def _dismiss(self, site: _Site, kept: _Kept, seconds: float | None = None) -> None:
         self._unkeep(site, kept)

@@ -5,8 +5,12 @@ and from the moment the final dot is handed over the outcome is unknown until a
 well-formed reply says otherwise (P2).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.entry import Stage
@@ -14,13 +18,13 @@ from fwd_mta.mail.envelope import Body, Envelope, Recipient
 from fwd_mta.mail.errors import Interrupted, StoreError
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
-from fwd_mta.outbound.connection import Broken, Connection, Trouble
+from fwd_mta.outbound.connection import Broken, Connection, Expected, Trouble
 from fwd_mta.smtp.commands import mail_command, rcpt_command
 from fwd_mta.smtp.data import DotEncoder
 from fwd_mta.smtp.extensions import Offered
 
 RECIPIENT_LIMIT = 50
-_PIECE = 64 * 1024
+PIECE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,9 @@ def is_8bit(letter: Letter) -> bool:
 
 
 def _needs_utf8(mailbox: Mailbox | None) -> bool:
-    return mailbox is not None and not mailbox.as_ascii.is_ascii
+    if mailbox is None or mailbox.is_ascii:
+        return False
+    return not mailbox.as_ascii.is_ascii
 
 
 class Transaction:
@@ -89,12 +95,14 @@ class Transaction:
 
     `left`: refused as too many behind others that were taken (RFC 5321 4.5.3.1.10),
     so they go into a new transaction at once. `stale`: not even MAIL was answered.
+    `is_clean`: every recipient was taken, and so was the message.
     """
 
     def __init__(self, connection: Connection, letter: Letter) -> None:
         self.heard: dict[Recipient, Heard] = {}
         self.left: dict[Recipient, Reply] = {}
         self.stale = True
+        self.is_clean = False
         self._connection = connection
         self._letter = letter
         self._stage = Stage.MAIL
@@ -102,15 +110,25 @@ class Transaction:
         self._accepted: list[Recipient] = []
         self._farewell: Reply | None = None
         self._in_one_go = False
+        self._answers: list[Expected] = []
+        self._others: Callable[[], None] = _nobody
+        self._ended: Callable[[BaseException | None], None] = _nothing
 
     async def run(self, recipients: Sequence[Recipient]) -> None:
         """Send to these, at most 50; raises Interrupted, then they were not tried."""
         self._recipients = recipients
+        await self._in_order(self._run())
+
+    async def _run(self) -> None:
+        await self._reset()
+        await self._envelope()
+        if self._accepted:
+            await self._content()
+
+    async def _in_order(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, or its rest; whatever becomes of it, each is accounted for."""
         try:
-            await self._reset()
-            await self._envelope()
-            if self._accepted:
-                await self._content()
+            await work
         except Broken as broken:
             self._break_off(broken.trouble)
         except StoreError as error:
@@ -131,6 +149,95 @@ class Transaction:
             if not reply.is_positive:
                 raise Broken(Trouble("connection-lost", f"RSET was answered {reply}"))
         connection.needs_reset = True
+
+    @property
+    def was_broken(self) -> bool:
+        """Whether the connection failed, or was not in order, before the end."""
+        return any(one.trouble is not None for one in self.heard.values())
+
+    # The straight way: plain calls while all goes well, else a coroutine takes over
+
+    def begin(
+        self,
+        recipients: Sequence[Recipient],
+        others: Callable[[], None],
+        ended: Callable[[BaseException | None], None],
+    ) -> None:
+        """As `run`, and `ended` is called with what that would raise.
+
+        Only where the peer offers PIPELINING, needs no RSET, and the message is small
+        and in memory. `others` may send what is to leave together with the last dot.
+        """
+        self._recipients, self._others, self._ended = recipients, others, ended
+        self._connection.needs_reset = True
+        try:
+            self._send_envelope()
+        except Broken as broken:
+            self._take_over(_raising(broken))
+        else:
+            self._answers[-1].then(self._answered)
+
+    def _answered(self, _: object) -> None:
+        """Go on with the content, if everything was answered as everybody hopes."""
+        *envelope, data = [one.outcome for one in self._answers]
+        if not (_is(data, 354) and all(_is(each, 250) for each in envelope)):
+            self._take_over(self._rest())
+            return
+        self._accepted += self._recipients
+        self._stage, self.stale, self._in_one_go = Stage.DATA, False, False
+        try:
+            noted = self._letter.before_dot(self._recipients)
+        except Interrupted as why:
+            self._take_over(_raising(why))
+            return
+        if not isinstance(noted, Deferred):
+            noted = Deferred.fromCoroutine(_awaited(noted))
+        _ = noted.addCallbacks(self._noted, self._not_noted)
+
+    def _noted(self, _: object) -> None:
+        connection, encoder = self._connection, DotEncoder()
+        message = self._letter.message
+        body = message.body if isinstance(message.body, bytes) else b""
+        octets = encoder.feed(b"\r\n".join((message.head, body))) + encoder.end()
+        connection.messages += 1
+        connection.needs_reset = False
+        try:
+            last = connection.send_last(
+                octets, connection.timeouts.data_done, self._others
+            )
+        except Broken as broken:
+            self._take_over(_raising(broken))
+            return
+        self._stage = Stage.DOT
+        last.then(self._dot_answered)
+
+    def _not_noted(self, failure: Failure) -> None:
+        self._take_over(_raising(failure.value))
+
+    def _dot_answered(self, outcome: Reply | Trouble) -> None:
+        if not (isinstance(outcome, Reply) and outcome.is_positive):
+            self._take_over(self._unhappy_end(outcome))
+            return
+        heard = Heard(Stage.DOT, outcome)
+        for each in self._accepted:
+            self.heard[each] = heard
+        self.is_clean = True
+        self._ended(None)
+
+    async def _unhappy_end(self, outcome: Reply | Trouble) -> None:
+        if isinstance(outcome, Trouble):
+            raise Broken(outcome)
+        self._judge_dot(self._accepted, outcome)
+
+    async def _rest(self) -> None:
+        await self._judge_answers()
+        if self._accepted:
+            await self._content()
+
+    def _take_over(self, rest: Coroutine[Any, Any, None]) -> None:
+        """Let a coroutine do the rest."""
+        done = Deferred.fromCoroutine(self._in_order(rest))
+        _ = done.addCallbacks(self._ended, lambda failure: self._ended(failure.value))
 
     # The envelope
 
@@ -159,11 +266,19 @@ class Transaction:
 
     async def _pipelined(self, commands: list[bytes]) -> None:
         """Send envelope and DATA in one go, then read all answers (RFC 2920 3.1)."""
+        self._send_envelope(commands)
+        await self._judge_answers()
+
+    def _send_envelope(self, commands: list[bytes] | None = None) -> None:
         timeouts = self._connection.timeouts
         waits = [timeouts.mail, *[timeouts.rcpt] * len(self._recipients)]
         self._in_one_go = True
-        octets = b"".join(commands) + b"DATA\r\n"
-        mail, *rcpts, data = self._connection.send(octets, *waits, timeouts.data_init)
+        octets = b"".join(commands or self._commands()) + b"DATA\r\n"
+        self._answers = self._connection.send(octets, *waits, timeouts.data_init)
+
+    async def _judge_answers(self) -> None:
+        timeouts = self._connection.timeouts
+        mail, *rcpts, data = self._answers
         is_open = self._judge_mail(await mail.reply())
         for recipient, rcpt in zip(self._recipients, rcpts, strict=True):
             reply = await rcpt.reply()
@@ -255,7 +370,7 @@ class Transaction:
 
     async def _content(self) -> None:
         letter, encoder = self._letter, DotEncoder()
-        if letter.message.size <= _PIECE:
+        if letter.message.size <= PIECE:
             octets = b"".join([piece async for piece in self._pieces(encoder)])
         else:
             await self._connection.stream(self._pieces(encoder))
@@ -267,7 +382,7 @@ class Transaction:
         message, offset = self._letter.message, 0
         yield encoder.feed(message.head + b"\r\n")
         while offset < message.body_size:
-            piece = await message.read(offset, _PIECE)
+            piece = await message.read(offset, PIECE)
             if not piece:
                 raise StoreError(f"the body ends early, after {offset} octets")
             offset += len(piece)
@@ -312,6 +427,26 @@ class Transaction:
             # Refused before its end, as hosts do with what is too large.
             return Heard(Stage.DATA, trouble.reply)
         return Heard(self._stage, self._farewell, trouble)
+
+
+def _is(outcome: Reply | Trouble | None, code: int) -> bool:
+    return isinstance(outcome, Reply) and outcome.code == code
+
+
+def _nobody() -> None:
+    """Nobody else has anything to send."""
+
+
+def _nothing(why: BaseException | None) -> None:
+    """Nobody waits to be called."""
+
+
+async def _raising(error: BaseException | None) -> None:
+    raise error or RuntimeError("it failed without an error")
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
 
 
 def _is_too_many(reply: Reply) -> bool:

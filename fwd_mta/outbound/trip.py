@@ -19,10 +19,11 @@ from fwd_mta.mail.route import (
     TlsLevel,
     Via,
 )
-from fwd_mta.outbound.connection import Trouble
+from fwd_mta.outbound.connection import Connection, Trouble
 from fwd_mta.outbound.findings import Findings
 from fwd_mta.outbound.means import UNIX, Means
-from fwd_mta.outbound.transaction import Heard, Letter
+from fwd_mta.outbound.pool import Line
+from fwd_mta.outbound.transaction import Heard, Letter, Transaction
 from fwd_mta.outbound.visit import Visit
 from fwd_mta.rules import exchangers, security
 from fwd_mta.rules.security import Demand
@@ -33,9 +34,13 @@ _MOST_ADDRESSES = 5
 
 
 class Trip:
-    """One delivery; what it comes to is in `findings`."""
+    """One delivery; what it comes to is in `findings`.
+
+    `way`: any other would go over such a connection first, and it went well.
+    """
 
     def __init__(self, means: Means, delivery: Delivery) -> None:
+        self.entry_id = delivery.entry_id
         self._means = means
         self._shunned = delivery.shunned
         self._destination: Destination = delivery.destination
@@ -53,10 +58,29 @@ class Trip:
         self._budget = _MOST_ADDRESSES
         self._in_clear_last: list[tuple[Host, Demand]] = []
         self._demand = Demand(self._destination.tls)
+        self._is_certain = delivery.destination is self._destination
+        self.way: Line | None = None
+
+    @property
+    def destination(self) -> Destination:
+        """Where it goes."""
+        return self._destination
+
+    def after(
+        self, transaction: Transaction, connection: Connection, line: Line
+    ) -> None:
+        """Take in what came of it on the straight way; the rest is still to be done."""
+        findings, offered = self.findings, connection.offered
+        findings.source = line.source
+        tls = connection.tls_in_words(line.demand.why)
+        name, dsn = str(line.host), offered.offers("DSN")
+        findings.take_in(transaction, name, tls, dsn=dsn)
 
     async def run(self) -> None:
         """Go where the destination says; once more for who needs another form."""
         findings = self.findings
+        if not findings.open():
+            return
         await self._go()
         if findings.lack_8bit and findings.open() and await self._recode():
             findings.only(findings.lack_8bit)
@@ -118,6 +142,8 @@ class Trip:
             self._no_host(domain, found.kind, found.detail)
             return
         share = exchangers.share(len(found))
+        if len(found) > 1 and found[0].preference == found[1].preference:
+            self._is_certain = False  # the next trip may begin elsewhere
         raised = self._may_be_raised()
         policy = await means.policies.of(domain) if raised else None
         for exchanger in found:
@@ -178,6 +204,9 @@ class Trip:
     ) -> None:
         """Visit the addresses of a host name, or the address that it is."""
         hosts = await self._hosts(name, by_dane=by_dane)
+        self._is_certain = self._is_certain and self._demand == Demand(
+            self._destination.tls
+        )
         for host in hosts[: min(share, self._budget)]:
             if not self.findings.open():
                 return
@@ -198,6 +227,10 @@ class Trip:
             demand,
         )
         await visit.run(in_clear=in_clear)
+        line = visit.went_well
+        if self._is_certain and line is not None and not line.in_clear:
+            self.way = line
+        self._is_certain = False  # the next host is none to begin with
         if visit.in_clear_at_last:
             self._in_clear_last.append((host, demand))
 

@@ -28,7 +28,7 @@ class Visit:
     """A letter at one host of its destination.
 
     `in_clear_at_last`: it refused TLS, and may be asked again in clear after all the
-    others.
+    others. `went_well`: over such a connection.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Visit:
         demand: Demand,
     ) -> None:
         self.in_clear_at_last = False
+        self.went_well: Line | None = None
         self._means = means
         self._findings = findings
         self._destination = destination
@@ -67,6 +68,7 @@ class Visit:
                     await self._open_session(connection, line)
                 await self._transactions(connection, reused=reused)
                 keep = True
+                self.went_well = line if connection.usable else None
             except NotOpened as why:
                 in_clear = self._not_opened(why, in_clear=in_clear)
             finally:
@@ -171,11 +173,7 @@ class Visit:
         self._here = [each for each in self._here if each not in transaction.heard]
 
     def _tls(self, connection: Connection) -> str | None:
-        if connection.tls is None:
-            return None
-        why = self._demand.why
-        proved = "verified" if connection.tls.verified else "not verified"
-        return f"{connection.tls}, {proved}{f' ({why})' if why else ''}"
+        return connection.tls_in_words(self._demand.why)
 
 
 def _without_promise(why: NotOpened, trouble: Trouble) -> NotOpened:

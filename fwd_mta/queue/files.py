@@ -312,6 +312,11 @@ class FileStore(QueueStore):
             return Message(content.head, content.body)
         return Message(content.head, StoredBody(self, content.path, content.header))
 
+    @override
+    def at_hand(self, entry_id: str) -> Message | None:
+        """The content, if it is in memory."""
+        return self._leases.young.message(entry_id)
+
     def _content(self, entry_id: str, hint: str) -> Content | tuple[str, Corrupt]:
         def read(path: str) -> Content | tuple[str, Corrupt]:
             try:

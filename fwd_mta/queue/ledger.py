@@ -1,6 +1,6 @@
 """Writing down what became of a message: records, paid notices, operators' changes."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -42,14 +42,26 @@ class Ledger:
 
     # Records
 
-    async def record(
+    def record(
         self, entry: QueueEntry, step: Step, *, release: bool = True
-    ) -> QueueEntry:
+    ) -> Awaitable[QueueEntry]:
         """Write the new state, with the changes that waited for it."""
         lease = self._all.lease(entry.id)
         mail = self._journal.at_rest(entry.id)
-        if mail is None:
-            mail = await self._journal.settled(entry.id)
+        is_plain = _ends_young(entry, release=release) and not lease.changes
+        if mail is None or not is_plain:
+            return self._record(entry, step, release=release)
+        history = [(entry, step)]
+        written = self._journal.progress(mail, record_line(entry, step))
+        return written.addCallback(
+            self._recorded_young, mail, lease, history, release=release
+        )
+
+    async def _record(
+        self, entry: QueueEntry, step: Step, *, release: bool = True
+    ) -> QueueEntry:
+        lease = self._all.lease(entry.id)
+        mail = await self._journal.settled(entry.id)
         history = _with_changes(entry, step, lease)
         if mail is not None:
             return await self._record_young(mail, lease, history, release=release)
@@ -73,20 +85,25 @@ class Ledger:
         entry = history[-1][0]
         lines = b"".join(record_line(state, step) for state, step in history)
         path = lease.path
-        if not entry.owed and entry.held is None and (entry.is_final or not release):
+        if _ends_young(entry, release=release):
             await self._journal.progress(mail, lines)
-            filed = Filed(lease.path)
-            step = next_step(entry, self._tree.retention) if release else None
-            mail.due = step[1] if step else None
-        else:
-            home = self._tree.layout.incoming
-            if release and not entry.owed:
-                home = self._all.home(entry)
-            filed = await self._spill.run(mail, lines, home)
+            return self._recorded_young(None, mail, lease, history, release=release)
+        home = self._tree.layout.incoming
+        if release and not entry.owed:
+            home = self._all.home(entry)
+        filed = await self._spill.run(mail, lines, home)
         self._recorded(lease, history, release, Outcome(filed))
         if filed.path != path:
             self._all.tell()
         return entry
+
+    def _recorded_young(
+        self, _: None, mail: Mail, lease: Lease, history: History, *, release: bool
+    ) -> QueueEntry:
+        entry = history[-1][0]
+        step = next_step(entry, self._tree.retention) if release else None
+        mail.due = step[1] if step else None
+        return self._recorded(lease, history, release, Outcome(Filed(lease.path)))
 
     def _recorded(
         self, lease: Lease, history: History, release: bool, outcome: Outcome
@@ -328,6 +345,12 @@ class Ledger:
         self._all.drop(entry_id)
         if path:
             self._all.agenda.add(entry_id, self._tree.wall.now(), path)
+
+
+def _ends_young(entry: QueueEntry, *, release: bool) -> bool:
+    """Whether the journal holds its record: all that is to wait becomes a file."""
+    is_free = not entry.owed and entry.held is None
+    return is_free and (entry.is_final or not release)
 
 
 def _with_changes(entry: QueueEntry, step: Step, lease: Lease) -> History:

@@ -165,6 +165,12 @@ class MemoryStore(QueueStore):
         return self._kept[entry_id].message
 
     @override
+    def at_hand(self, entry_id: str) -> Message | None:
+        """The content, if it is in memory."""
+        kept = self._kept.get(entry_id)
+        return kept.message if kept else None
+
+    @override
     async def dot_sent(
         self, entry_id: str, recipients: Sequence[Recipient], now: float
     ) -> None:

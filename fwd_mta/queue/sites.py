@@ -24,6 +24,9 @@ _OF_A_BACKOFF = 0.75
 _LONGEST_BUSY = 900.0
 _USUAL_SECONDS = 1.0
 _REMEMBERED = 10_000
+_LINE = 3  # deliveries that wait for one that comes, rather than for a connection
+_QUICK = 0.2  # seconds a delivery takes, at a site where that is worth it
+_LONGEST_LINE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,12 @@ class PutOff:
     last: DeliveryResult | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """The right to one delivery; `shunned` are sources that this site does not trust.
 
     `is_probe`: it finds out whether the site works; `probing`: the sources it may try
-    again.
+    again. `comes`: its last dot is still to leave, and another delivery may follow it.
     """
 
     site: "Site"
@@ -59,6 +62,7 @@ class Turn:
     shunned: frozenset[str] = frozenset()
     is_probe: bool = False
     probing: frozenset[str] = frozenset()
+    comes: bool = False
 
 
 Granted = Turn | PutOff
@@ -98,11 +102,23 @@ class Site:
     failed_at: float = 0.0
     seconds: float = _USUAL_SECONDS
     next_slot: float = 0.0
+    lined: int = 0
+    coming: int = 0
+    is_watched: bool = False
 
     @property
     def has_room(self) -> bool:
         """Whether another delivery may begin."""
         return self.busy < self.window.size
+
+    @property
+    def calls_soon(self) -> bool:
+        """Whether one more in the line would soon follow on a connection in use.
+
+        That is cheaper than a connection of its own; where a site takes its time,
+        waiting would be the dearer thing.
+        """
+        return self.lined < _LINE * self.coming and self.seconds < _QUICK
 
     @property
     def is_plain(self) -> bool:
@@ -148,12 +164,23 @@ class Sites:
             return self._at_dead(site, last_try=last_try)
         if site.blocks and self._all_blocked(site):
             return self._at_blocked(site)
-        if site.has_room and not site.waiting and self._has_capacity:
-            return self._grant(site)
+        return self._at_working(site, account, last_try=last_try)
+
+    def _at_working(
+        self, site: Site, account: str, *, last_try: bool
+    ) -> Granted | Deferred[Granted]:
+        if site.has_room and self._has_capacity:
+            if site.calls_soon:
+                return self._line_up(site, account)
+            if not site.waiting:
+                return self._grant(site)
         crowd = len(site.waiting.get(account, ()))
         if crowd >= max(self._room(), site.window.size) and not last_try:
             return self._slot(site, crowd)
-        return self._wait(site, account)
+        waiting = self._wait(site, account)
+        if site.is_watched:
+            self._serve()  # the line was full: its first goes, on another connection
+        return waiting
 
     # Looking, for people
 
@@ -211,8 +238,46 @@ class Sites:
     def _wait(self, site: Site, account: str) -> Deferred[Granted]:
         waiting: Deferred[Granted] = Deferred()
         site.waiting.setdefault(account, deque()).append(waiting)
+        site.lined += 1
         self._queue(site)
         return waiting
+
+    # Following on a connection in use
+
+    def comes(self, turn: Turn) -> None:
+        """A delivery is on its way, and will call the next before its last dot."""
+        turn.comes = True
+        turn.site.coming += 1
+
+    def follow(self, turn: Turn) -> None:
+        """Give the next in the line its turn: it follows this one's last dot.
+
+        It has no place in the window of its own: the site sees one connection.
+        """
+        site = turn.site
+        self.came(turn)
+        is_off = self._is_stopped or site.rests or site.blocks
+        if site.waiting and not is_off and self._has_capacity:
+            self._next(site).callback(self._grant(site))
+
+    def came(self, turn: Turn) -> None:
+        """It calls nobody any more."""
+        if turn.comes:
+            turn.comes = False
+            turn.site.coming -= 1
+
+    def _line_up(self, site: Site, account: str) -> Deferred[Granted]:
+        """Wait to follow, but not long: a connection may stop all of a sudden."""
+        if not site.is_watched:
+            site.is_watched = True
+            self._clock.callLater(_LONGEST_LINE, self._open_up, site)
+        return self._wait(site, account)
+
+    def _open_up(self, site: Site) -> None:
+        site.is_watched = False
+        if site.waiting:
+            self._queue(site, at_once=True)
+            self._serve(at_once=True)
 
     def _slot(self, site: Site, crowd: int) -> PutOff:
         """Put off mail beyond its share, to about when its turn will come.
@@ -284,10 +349,12 @@ class Sites:
         """Take in how a delivery went, and let others have their turn."""
         site = turn.site
         was_full = not site.has_room or bool(site.waiting)
+        self.came(turn)
         site.busy -= 1
         self._running -= 1
-        for source in turn.probing & site.blocks.keys():
-            site.blocks[source].probing = False
+        if turn.probing:
+            for source in turn.probing & site.blocks.keys():
+                site.blocks[source].probing = False
         self._learn(turn, attempt, was_full=was_full)
         if turn.is_probe:
             site.is_probed = False
@@ -357,7 +424,7 @@ class Sites:
 
     def _send_away(self, site: Site) -> None:
         """Put off whoever waits: nobody gets a turn here for a while."""
-        waiting, site.waiting = site.waiting, {}
+        waiting, site.waiting, site.lined = site.waiting, {}, 0
         for queue in waiting.values():
             for each in queue:
                 now = self._clock.seconds()
@@ -368,23 +435,28 @@ class Sites:
 
     # Fairness
 
-    def _queue(self, site: Site) -> None:
-        """Enter a site that could begin a delivery into the round."""
-        if site.waiting and site.has_room and not site.is_queued:
+    def _queue(self, site: Site, *, at_once: bool = False) -> None:
+        """Enter a site that could begin a delivery into the round.
+
+        Those who may follow on a connection in use wait for that, but `at_once`.
+        """
+        if not site.waiting or site.is_queued or not site.has_room:
+            return
+        if at_once or not _keeps_line(site):
             site.is_queued = True
             self._ready.append(site)
 
-    def _serve(self) -> None:
+    def _serve(self, *, at_once: bool = False) -> None:
         if self._is_serving:
             return  # a delivery that ended at once; the loop below goes on
         self._is_serving = True
         while self._ready and self._has_capacity:
             site = self._ready.popleft()
             site.is_queued = False
-            self._serve_one(site)
+            self._serve_one(site, at_once=at_once)
         self._is_serving = False
 
-    def _serve_one(self, site: Site) -> None:
+    def _serve_one(self, site: Site, *, at_once: bool) -> None:
         if not site.waiting or not site.has_room:
             return
         if site.blocks and self._all_blocked(site):
@@ -392,7 +464,7 @@ class Sites:
             return
         waiting = self._next(site)
         turn = self._grant(site)
-        self._queue(site)
+        self._queue(site, at_once=at_once)
         waiting.callback(turn)
 
     def _next(self, site: Site) -> Deferred[Granted]:
@@ -400,6 +472,7 @@ class Sites:
         account = next(iter(site.waiting))
         queue = site.waiting.pop(account)
         first = queue.popleft()
+        site.lined -= 1
         if queue:
             site.waiting[account] = queue
         return first
@@ -422,10 +495,15 @@ class Sites:
         """Give no more turns; whoever waits is sent home untried."""
         self._is_stopped = True
         for site in list(self._sites.values()):
-            waiting, site.waiting = site.waiting, {}
+            waiting, site.waiting, site.lined = site.waiting, {}, 0
             for queue in waiting.values():
                 for each in queue:
                     each.callback(PutOff(None))
+
+
+def _keeps_line(site: Site) -> bool:
+    """Whether all in the line of a site will soon follow on connections in use."""
+    return site.lined <= _LINE * site.coming and site.seconds < _QUICK
 
 
 def _words(result: DeliveryResult | None) -> str:

@@ -11,6 +11,7 @@ from fwd_mta.mail.errors import SyntaxFault
 from fwd_mta.mail.route import Destination, TlsLevel, Via
 
 _LMTP_PORT = 24
+_KNOWN = 10_000
 _ERROR = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3} +\S.*\Z")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\.?\Z")
 _ALLOWED = (
@@ -32,6 +33,9 @@ class RoutingTable:
     port: int = 25
     tls: TlsLevel = TlsLevel.MAY
     tls_policies: Mapping[str, TlsLevel] = field(default_factory=dict)
+    _known: dict[str, Destination] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def level(self, domain: str) -> TlsLevel | None:
         """What `[[delivery.tls_policy]]` says about a domain, the most specific one."""
@@ -116,7 +120,17 @@ def route(mailbox: Mailbox, table: RoutingTable) -> Destination:
 
     Its TLS level is the domain's, where one is written down; a relayhost has its own.
     """
-    domain = mailbox.key[1].removesuffix(".")
+    known = table._known  # noqa: SLF001 - what this function found before
+    found = known.get(mailbox.domain)
+    if found is None:
+        found = _found(mailbox.key[1].removesuffix("."), table)
+        if len(known) >= _KNOWN:
+            known.clear()
+        known[mailbox.domain] = found
+    return found
+
+
+def _found(domain: str, table: RoutingTable) -> Destination:
     found = _route(domain, table)
     level = table.level(domain) if table.tls_policies else None
     if level is None or found is table.relayhost or not found.port:
@@ -180,8 +194,13 @@ def group(
     recipients: Iterable[Recipient], table: RoutingTable
 ) -> dict[Destination, tuple[Recipient, ...]]:
     """Group recipients by where they go next, in the order they came."""
-    groups: dict[Destination, tuple[Recipient, ...]] = {}
+    groups: dict[Destination, list[Recipient]] = {}
+    last: Destination | None = None
+    members: list[Recipient] = []
     for recipient in recipients:
         destination = route(recipient.mailbox, table)
-        groups[destination] = (*groups.get(destination, ()), recipient)
-    return groups
+        if destination is not last:
+            members = groups.setdefault(destination, [])
+            last = destination
+        members.append(recipient)
+    return {destination: tuple(members) for destination, members in groups.items()}

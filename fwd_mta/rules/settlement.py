@@ -53,6 +53,10 @@ def settle(
 
     `jitter` in [0, 1) is chance. Standings that are final already stay as they are.
     """
+    if len(entry.standings) == 1 and len(attempt.results) == 1:
+        done = _delivered(entry, entry.standings[0], attempt.results[0], now)
+        if done is not None:
+            return done
     moment = _Moment(entry, schedule, now, jitter)
     results = {result.recipient: result for result in attempt.results}
     standings = tuple(
@@ -60,6 +64,38 @@ def settle(
         for standing in entry.standings
     )
     return _owing(entry, _with(entry, standings, now))
+
+
+def _delivered(
+    entry: QueueEntry, standing: Standing, result: DeliveryResult, now: float
+) -> QueueEntry | None:
+    """What becomes of most mail: its one recipient has it and nobody is told.
+
+    The same as the long way makes of it, or None where that has to be gone.
+    """
+    recipient = standing.recipient
+    if (
+        result.diagnosis is not None
+        or result.relayed
+        or result.at_home
+        or recipient.notify is not None
+        or standing.in_doubt_since is not None
+        or standing.state is not StandingState.OPEN
+        or result.recipient != recipient
+    ):
+        return None
+    delivered = Standing(
+        recipient,
+        standing.next_attempt_at,
+        StandingState.DELIVERED,
+        standing.attempts + 1,
+        result,
+        standing.warned,
+        None,
+        standing.possible_duplicate,
+    )
+    ended = now if entry.finished_at is None else entry.finished_at
+    return entry.settled((delivered,), ended)
 
 
 def _settled(

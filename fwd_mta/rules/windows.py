@@ -42,6 +42,8 @@ def verdict(attempt: Attempt) -> Verdict:
 
     A block list outweighs that: a site may take a few of those that it does not trust.
     """
+    if len(attempt.results) == 1:
+        return _verdict(attempt.results[0])
     said = {_verdict(result) for result in attempt.results}
     for each in (Verdict.BLOCKS, Verdict.SLOWER, Verdict.WORKS, Verdict.SILENT):
         if each in said:
@@ -117,7 +119,7 @@ class Window:
 
     def worked(self, *, in_full_use: bool) -> "Window":
         """Take in a success; a window that is not used does not grow."""
-        calm = replace(self, failures=0.0)
+        calm = replace(self, failures=0.0) if self.failures else self
         if not in_full_use or self.size >= self.limit:
             return calm
         if self.recovering:

@@ -176,19 +176,20 @@ def mail_command(envelope: Envelope, peer: Offered, size: int) -> bytes:
     Raises CommandFault, 553 5.6.7, for an address that needs SMTPUTF8 where the peer
     does not offer it.
     """
-    utf8 = envelope.smtputf8 and peer.offers("SMTPUTF8")
+    offered = peer.names
+    utf8 = envelope.smtputf8 and "SMTPUTF8" in offered
     words = ["MAIL FROM:" + _written(envelope.reverse_path, utf8=utf8)]
-    if peer.offers("SIZE"):
+    if "SIZE" in offered:
         words.append(f"SIZE={size}")
-    if envelope.body and peer.offers("8BITMIME"):
+    if envelope.body and "8BITMIME" in offered:
         words.append(f"BODY={envelope.body}")
     if utf8:
         words.append("SMTPUTF8")
-    if envelope.ret and peer.offers("DSN"):
+    if envelope.ret and "DSN" in offered:
         words.append(f"RET={envelope.ret}")
-    if envelope.envid and peer.offers("DSN"):
+    if envelope.envid and "DSN" in offered:
         words.append(f"ENVID={envelope.envid}")
-    if envelope.require_tls and peer.offers("REQUIRETLS"):
+    if envelope.require_tls and "REQUIRETLS" in offered:
         words.append("REQUIRETLS")
     return _line(words)
 
@@ -210,6 +211,8 @@ def _line(words: list[str]) -> bytes:
 def _written(mailbox: Mailbox | None, *, utf8: bool) -> str:
     if mailbox is None:
         return "<>"
+    if mailbox.is_ascii:
+        return f"<{mailbox}>"
     written = mailbox if utf8 else mailbox.as_ascii
     if not utf8 and not written.is_ascii:
         where = excerpt(str(mailbox))

@@ -11,6 +11,7 @@ _LINE = 512  # RFC 5321 4.5.3.1.5, the CRLF included
 _LINES = 100
 
 _USUAL = 80
+_USUAL_GROUP = 256
 _READ_LINE = 8 * 1024
 _READ_LINES = 256
 _READ_REPLY = 64 * 1024
@@ -67,6 +68,11 @@ class ReplyReader:
         self._fault: str | None = None
 
     @property
+    def fault(self) -> str | None:
+        """What was wrong with the octets so far."""
+        return self._fault
+
+    @property
     def pending(self) -> bytes:
         """The octets of a reply that has begun and not ended."""
         return b"".join(self._raw) + self._rest
@@ -77,6 +83,10 @@ class ReplyReader:
         What was complete before a fault in the same octets is still given; the fault is
         raised by the next call.
         """
+        if len(data) <= _USUAL_GROUP and not (self._rest or self._raw or self._fault):
+            usual = _group(data)
+            if usual:
+                return list(usual)
         replies: list[Reply] = []
         try:
             self._feed(data, replies)
@@ -124,6 +134,21 @@ class ReplyReader:
         if len(raw) == 1 and len(raw[0]) < _USUAL:
             return _single(code, raw[0])
         return _parsed(code, [_printable(line[4:]) for line in raw])
+
+
+@lru_cache(maxsize=256)  # the answers to an envelope are the same each time
+def _group(data: bytes) -> tuple[Reply, ...]:
+    """The replies in octets that are whole replies, of one line each; else nothing."""
+    *lines, rest = data.split(b"\n")
+    if rest:
+        return ()
+    replies: list[Reply] = []
+    for line in lines:
+        found = _CODE.match(line.rstrip(b"\r"))
+        if found is None or found[2] == b"-":
+            return ()
+        replies.append(_single(int(found[1]), line))
+    return tuple(replies)
 
 
 @lru_cache(maxsize=256)  # "250 2.1.5 Ok" and its like are most of what is heard

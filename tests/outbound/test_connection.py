@@ -56,8 +56,14 @@ class ReplyTests(Wired):
         self.assertEqual(self.broken(two), "timeout")
 
     def test_no_timer_is_left(self) -> None:
-        """With nothing expected no timer runs."""
+        """With nothing expected the one timer ends by itself; a closed one has none."""
         self.greet(b"PIPELINING", b"STARTTLS")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(10)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertTrue(self.connection.usable)
+        self.connection.send(b"A\r\n", 5)
+        self.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unsolicited_reply(self) -> None:

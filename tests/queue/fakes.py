@@ -28,6 +28,10 @@ class ScriptedAgent:
         self.error: Exception | None = None
         self._now = now
 
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        """Nothing goes at once."""
+        return False
+
     async def deliver(self, delivery: Delivery) -> Attempt:
         """Note the delivery and answer it."""
         self.deliveries.append(delivery)

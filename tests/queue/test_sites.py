@@ -86,6 +86,10 @@ class HeapStore:
         """The same message always."""
         return MESSAGE
 
+    def at_hand(self, entry_id: str) -> Message | None:
+        """The same message always."""
+        return MESSAGE
+
     async def dot_sent(
         self, entry_id: str, recipients: Sequence[Recipient], now: float
     ) -> None:
@@ -134,6 +138,10 @@ class TimedAgent:
     async def site(self, destination: Destination) -> str:
         """Every domain is a site of its own."""
         return destination.next_hop
+
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        """Nothing goes at once."""
+        return False
 
     async def deliver(self, delivery: Delivery) -> Attempt:
         """Take the time that this domain takes."""
@@ -385,6 +393,107 @@ class TwoSourcesTests(SiteCase):
             self.run_for(10)
         shunned = [sorted(each) for each in self.agent.shunned]
         self.assertEqual(shunned, [[], ["192.0.2.1"]])
+
+
+class StraightAgent(TimedAgent):
+    """Has one to follow each delivery while its dot is on the way.
+
+    `open` counts connections, `longest` how many there were at a time; `is_stuck`:
+    no delivery comes to its dot.
+    """
+
+    def __init__(self, clock: Clock, wall: VirtualWall) -> None:
+        super().__init__(clock, wall)
+        self.usual = (0.01, DELIVERED)
+        self.open = self.longest = self.followed = 0
+        self.is_stuck = False
+        self._offered = False
+
+    @override
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        """Send to where it is offered to follow, or over a new connection."""
+        self.tried.append((self.clock.seconds(), "", delivery.entry_id))
+        if self._offered:
+            self.followed += 1
+        else:
+            self.open += 1
+            self.longest = max(self.longest, self.open)
+        self._offered = False
+        if not self.is_stuck:
+            self.clock.callLater(0.005, self._dot, delivery, done)
+        return True
+
+    def _dot(self, delivery: Delivery, done: Callable[[Attempt], None]) -> None:
+        self._offered, before = True, self.followed
+        delivery.follow()
+        self._offered = False
+        self.clock.callLater(0.005, self._end, delivery, done, self.followed == before)
+
+    def _end(
+        self, delivery: Delivery, done: Callable[[Attempt], None], closes: bool
+    ) -> None:
+        self.open -= closes
+        results = tuple(
+            replace(DELIVERED, recipient=one) for one in delivery.envelope.recipients
+        )
+        done(Attempt(self.wall.now(), self.wall.now(), results))
+
+
+class LineTests(SiteCase):
+    """At a site that answers fast, one that follows is cheaper than a connection."""
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        self.straight = StraightAgent(self.clock, self.wall)
+        self.scheduler.agent = self.straight
+        self.scheduler.start()
+        for _ in range(40):
+            self.add("big.example")
+            self.run_for(0.1, 0.005)
+
+    def delivered(self) -> int:
+        """How many messages have arrived."""
+        return sum(one.is_final for one in self.store.entries.values())
+
+    def test_most_of_a_crowd_follows(self) -> None:
+        """Forty at a time take a quarter of the connections, and no time."""
+        self.straight.longest = 0
+        for _ in range(40):
+            self.add("big.example")
+        self.run_for(0.1, 0.005)
+        self.assertEqual(self.delivered(), 80)
+        self.assertTrue(self.straight.longest <= 10, self.straight.longest)
+        self.assertTrue(self.straight.followed >= 30, self.straight.followed)
+
+    def test_nobody_waits_long_for_who_is_stuck(self) -> None:
+        """A connection that stops all of a sudden keeps the line 50 ms."""
+        self.straight.is_stuck = True
+        before = len(self.straight.tried)
+        for _ in range(4):
+            self.add("big.example")
+        self.run_for(0.01, 0.005)
+        self.assertEqual(len(self.straight.tried), before + 1)
+        self.run_for(0.06, 0.005)
+        self.assertEqual(len(self.straight.tried), before + 4)
+
+    def test_a_slow_site_has_no_line(self) -> None:
+        """Where a delivery takes a second, each takes a connection at once."""
+        for site in self.scheduler.sites._sites.values():
+            site.seconds = 1.0
+        before = len(self.straight.tried)
+        for _ in range(4):
+            self.add("big.example")
+        self.assertEqual(len(self.straight.tried), before + 4)
+
+    def test_stopping(self) -> None:
+        """Who waits in the line is sent home untried."""
+        for _ in range(20):
+            self.add("big.example")
+        stopped = Deferred.fromCoroutine(self.scheduler.stop(15.0))
+        self.run_for(0.1, 0.005)
+        self.successResultOf(stopped)
+        self.assertTrue(40 < self.delivered() < 60)
 
 
 class FairnessTests(SiteCase):
