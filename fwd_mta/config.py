@@ -19,6 +19,7 @@ from OpenSSL import SSL
 
 from fwd_mta.inbound.accounts import AccountsFault, parse_accounts
 from fwd_mta.kinds import (
+    ADDRESS,
     COUNT,
     DOMAIN,
     HOSTNAME,
@@ -286,6 +287,16 @@ class Dkim:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnPath:
+    """A `[[return_path]]`: where bounces of a domain's mail go."""
+
+    domain: str = needed(DOMAIN, 'say for whom, as in domain = "example.com"')
+    address: Mailbox = needed(
+        ADDRESS, 'say where, as in address = "bounces@rp.example.com"'
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """`[metrics]`: where figures can be read."""
 
@@ -337,6 +348,7 @@ class Configuration:
     dns: Dns = group(Dns)
     scan: Scan = group(Scan)
     dkim: tuple[Dkim, ...] = groups(Dkim)
+    return_paths: tuple[ReturnPath, ...] = groups(ReturnPath, "return_path")
     metrics: Metrics = group(Metrics)
     help: Help = group(Help)
     operator: Operator = group(Operator)

@@ -217,6 +217,16 @@ def _mailbox(value: object) -> Mailbox | None:
 MAILBOX = Kind('an address, as in "you@example.com", or "" for none', _mailbox)
 
 
+def _address(value: object) -> Mailbox:
+    mailbox = _mailbox(value)
+    if mailbox is None or not mailbox.domain:
+        raise Wrong("is no full address")
+    return mailbox
+
+
+ADDRESS = Kind('a full address, as in "bounces@example.com"', _address)
+
+
 def _path(value: object) -> str:
     text = _some_text(value)
     if text.endswith("/") and text != "/":

@@ -128,6 +128,7 @@ class Server:
         self.intake = self._make_intake()
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
+        self.scheduler.return_paths = settings.return_paths_of(configuration)
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
@@ -624,6 +625,7 @@ class Server:
         self.scheduler.sites.schedule = self.scheduler.schedule
         self.scheduler.sites.settings = settings.sites_of(fresh)
         self.scheduler.style = settings.notices_of(fresh)
+        self.scheduler.return_paths = settings.return_paths_of(fresh)
         for listener, factory in zip(fresh.listeners, self.factories, strict=True):
             factory.settings = settings.listener_of(listener, fresh)
 

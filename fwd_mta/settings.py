@@ -38,6 +38,7 @@ from fwd_mta.queue.sites import SiteSettings
 from fwd_mta.rules.inspection import RULES
 from fwd_mta.rules.retention import RetentionPolicy
 from fwd_mta.rules.retry import RetrySchedule
+from fwd_mta.rules.return_path import ReturnPaths
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
 from fwd_mta.rules.signing import SigningKey, signing_key
 from fwd_mta.rules.submission import SubmissionPolicy
@@ -111,6 +112,11 @@ def brake_of(configuration: Configuration) -> BrakeSettings:
     """After how much bad mail an account is held."""
     limits = configuration.limits
     return BrakeSettings(limits.suspend_after, limits.suspend_window)
+
+
+def return_paths_of(configuration: Configuration) -> ReturnPaths:
+    """The return path of each domain that has one."""
+    return {one.domain: one.address for one in configuration.return_paths}
 
 
 def listener_of(listener: Listener, configuration: Configuration) -> SubmissionSettings:

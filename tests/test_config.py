@@ -118,6 +118,8 @@ VALUES: dict[str, tuple[str, str]] = {
     "scan.rules.office_macro": ('"tag"', '"drop"'),
     "scan.rules.pdf_launch": ('"tag"', '"drop"'),
     "scan.rules.raw_address_link": ('"tag"', '"drop"'),
+    "return_path[].domain": ('"example.com"', '"*"'),
+    "return_path[].address": ('"b@example.com"', '"b"'),
     "dkim[].domain": ('"example.com"', '"*"'),
     "dkim[].selector": ('"fwd1"', '"fwd 1"'),
     "dkim[].private_key": ('"/dkim.pem"', "1"),
@@ -148,6 +150,8 @@ BESIDE: dict[str, str] = {
         'relayhost = "isp.example"\nrelayhost_login = "you"'
     ),
     "delivery.tls_policy[].tls_security_level": 'domain = "example.net"',
+    "return_path[].domain": 'address = "b@example.com"',
+    "return_path[].address": 'domain = "example.com"',
     "dkim[].domain": 'selector = "a"\nprivate_key = "/b"',
     "dkim[].selector": 'domain = "example.com"\nprivate_key = "/b"',
     "dkim[].private_key": 'domain = "example.com"\nselector = "a"',

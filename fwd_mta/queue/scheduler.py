@@ -24,6 +24,7 @@ from fwd_mta.mail.route import Destination
 from fwd_mta.queue.sites import Granted, Obstacle, PutOff, Sites, SiteSettings
 from fwd_mta.queue.work import RECIPIENTS_A_DELIVERY, Asked, Machine, NoticeStyle, Work
 from fwd_mta.rules.retry import RetrySchedule
+from fwd_mta.rules.return_path import ReturnPaths
 from fwd_mta.rules.routing import RoutingTable, group
 
 __all__ = ["RECIPIENTS_A_DELIVERY", "Machine", "NoticeStyle", "Scheduler"]
@@ -60,6 +61,7 @@ class Scheduler:
         self.table = table
         self.schedule = schedule
         self.style = style
+        self.return_paths: ReturnPaths = {}
         self._active_limit = active_limit
         self.sites = Sites(
             machine.clock,

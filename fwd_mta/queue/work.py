@@ -39,10 +39,11 @@ from fwd_mta.mail.entry import (
 from fwd_mta.mail.envelope import Recipient, Ret
 from fwd_mta.mail.errors import Corrupt, Interrupted, StoreError
 from fwd_mta.mail.message import Message
-from fwd_mta.mail.route import Destination
+from fwd_mta.mail.route import Destination, Via
 from fwd_mta.queue.sites import Granted, PutOff, Sites, Turn
 from fwd_mta.rules import dsn, settlement
 from fwd_mta.rules.retry import RetrySchedule
+from fwd_mta.rules.return_path import ReturnPaths, returned_to
 from fwd_mta.rules.routing import RoutingTable, group
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class Office(Protocol):
     table: RoutingTable
     schedule: RetrySchedule
     style: NoticeStyle
+    return_paths: ReturnPaths
     sites: Sites
 
     def turn(self, entry: QueueEntry, destination: Destination) -> Asked:
@@ -331,6 +333,9 @@ class Work:
         envelope, before_dot = self._entry.envelope, self._before_dot
         if envelope.recipients != recipients:
             envelope = replace(envelope, recipients=recipients)
+        if self._of.return_paths and destination.via is not Via.LMTP:
+            paths = self._of.return_paths
+            envelope = returned_to(envelope, self._entry.id, paths)
         if turn is None:
             return Delivery(self._entry.id, envelope, destination, message, before_dot)
         return Delivery(
