@@ -3,70 +3,26 @@
 import os
 import random
 import signal
-import smtplib
 import threading
 import time
-from collections import Counter
-from contextlib import suppress
 
-from interop.kit import Workbench, expect, expect_same, wait_for
+from interop.kit import Workbench, expect, wait_for
 from interop.messages import SENDER, message_id, plain
+from interop.promises import (
+    INBOX,
+    Submitters,
+    all_arrived,
+    all_marked,
+    nothing_is_damaged,
+    relayhost,
+)
 from interop.server import Server
 from interop.sink import Sink
 
-_INBOX = "reader@inbox.example"
-_THREADS = 4
 _KILLS = int(os.environ.get("INTEROP_KILLS", "3"))
+_STOPS = int(os.environ.get("INTEROP_STOPS", "2"))
 _FEW = 40
-
-
-class _Submitters:
-    """Threads that submit without pause and note every message that got its 250."""
-
-    def __init__(self, server: Server) -> None:
-        self.promised: dict[str, bytes] = {}
-        self._server = server
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,), daemon=True)
-            for number in range(_THREADS)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def wait_for_more(self, count: int) -> None:
-        """Wait until so many more messages are accepted."""
-        enough = len(self.promised) + count
-        wait_for(
-            f"{count} more messages are accepted",
-            lambda: len(self.promised) >= enough,
-            seconds=120,
-            pause=0.01,
-        )
-
-    def finish(self) -> None:
-        """Let each thread end its message, and stop."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def _work(self, number: int) -> None:
-        count = 0
-        while not self._over.is_set():
-            with suppress(OSError, smtplib.SMTPException):
-                session = self._server.login()
-                for _ in range(10):
-                    count += 1
-                    self._one(session, f"killed-{number}-{count}")
-                session.quit()
-            time.sleep(0.05)
-
-    def _one(self, session: smtplib.SMTP, name: str) -> None:
-        if self._over.is_set():
-            return
-        content = plain(_INBOX, name)
-        session.sendmail(SENDER, _INBOX, content)
-        self.promised[message_id(name)] = content
+_SLOWEST = 9.5  # seconds that a peer may take to answer a dot
 
 
 def killed(bench: Workbench) -> None:
@@ -74,26 +30,57 @@ def killed(bench: Workbench) -> None:
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     sink = bench.keep(Sink())
-    sink.dot_delay = 0.02
-    server = bench.keep(Server(bench, _relayhost(sink.port)))
-    submitters = _Submitters(server)
+    sink.dot_delay = lambda: 0.02
+    server = bench.keep(Server(bench, relayhost(sink.port)))
+    submitters = Submitters(server, "killed")
     for _ in range(_KILLS):
         submitters.wait_for_more(_FEW)
         time.sleep(chance.uniform(0, 0.5))
         server.kill()
         server.start()
     submitters.finish()
-    seen = _all_arrived(server, sink, submitters.promised)
+    seen = all_arrived(server, sink, submitters.promised)
+    twice = all_marked(server, sink, seen)
+    nothing_is_damaged(server)
     print(
         f"     {_KILLS} kills (seed {seed}): {len(submitters.promised)} promised, "
-        f"{len(seen)} arrived, {sum(seen.values()) - len(seen)} duplicates"
+        f"{len(seen)} arrived, 0 damaged, {twice} duplicates, all marked"
     )
+
+
+def stops(bench: Workbench) -> None:
+    """SIGTERM under load, peers slow with the dot: nothing twice (INTEROP_STOPS)."""
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    sink = bench.keep(Sink())
+    sink.dot_delay = lambda: chance.uniform(0, _SLOWEST)
+    server = bench.keep(Server(bench, relayhost(sink.port)))
+    submitters = Submitters(server, "stopped")
+    slowest = 0.0
+    for _ in range(_STOPS):
+        submitters.wait_for_more(_FEW)
+        time.sleep(chance.uniform(0, 3))
+        began = time.monotonic()
+        status = server.stop()
+        slowest = max(slowest, time.monotonic() - began)
+        expect(status == 0, f"exit status {status}")
+        expect(slowest < server.grace, f"stopped after {slowest:.1f} s")
+        server.start()
+    submitters.finish()
+    sink.dot_delay = lambda: 0.0
+    seen = all_arrived(server, sink, submitters.promised)
+    twice = seen.total() - len(seen)
+    print(
+        f"     {_STOPS} stops (seed {seed}): {len(submitters.promised)} promised, "
+        f"{len(seen)} arrived, {twice} duplicates, the slowest took {slowest:.1f} s"
+    )
+    expect(not twice, f"{twice} came twice")
 
 
 def drains(bench: Workbench) -> None:
     """SIGTERM waits for the answers to dots already sent: exit 0, nothing twice."""
     sink = bench.keep(Sink())
-    server = bench.keep(Server(bench, _relayhost(sink.port)))
+    server = bench.keep(Server(bench, relayhost(sink.port)))
     idle = server.login()
     sink.gate.clear()
     promised = _submit_some(server, 5)
@@ -107,14 +94,14 @@ def drains(bench: Workbench) -> None:
     code, text = idle.getreply()
     expect((code, text[:5]) == (421, b"4.3.2"), f"an idle session got {code} {text!r}")
     server.start()
-    seen = _all_arrived(server, sink, promised)
+    seen = all_arrived(server, sink, promised)
     expect(seen.total() == len(promised), f"something came twice: {seen}")
 
 
 def drains_out_of_time(bench: Workbench) -> None:
     """What is not answered within the grace is in doubt: exit 0, sent again later."""
     sink = bench.keep(Sink())
-    server = bench.keep(Server(bench, _relayhost(sink.port), grace=2))
+    server = bench.keep(Server(bench, relayhost(sink.port), grace=2))
     sink.gate.clear()
     promised = _submit_some(server, 3)
     wait_for("a dot has come", lambda: sink.dots > 0)
@@ -122,13 +109,13 @@ def drains_out_of_time(bench: Workbench) -> None:
     expect(status == 0, f"exit status {status}")
     sink.gate.set()
     server.start()
-    _all_arrived(server, sink, promised)
+    all_arrived(server, sink, promised)
 
 
 def reloads(bench: Workbench) -> None:
     """SIGHUP takes the new certificate, and a new account works; no session drops."""
     sink = bench.keep(Sink())
-    server = bench.keep(Server(bench, _relayhost(sink.port)))
+    server = bench.keep(Server(bench, relayhost(sink.port)))
     shown = server.presented_serial()
     expect(shown == server.serial, f"serial {shown:x}, not {server.serial:x}")
     session = server.login()
@@ -138,7 +125,7 @@ def reloads(bench: Workbench) -> None:
     wait_for("the new certificate", lambda: server.presented_serial() == renewed)
     for number, each in enumerate((session, with_starttls)):
         expect(each.noop()[0] == 250, "a session was dropped")
-        each.sendmail(SENDER, _INBOX, plain(_INBOX, f"after-reload-{number}"))
+        each.sendmail(SENDER, INBOX, plain(INBOX, f"after-reload-{number}"))
         each.quit()
     server.add_account("second@sender.example", "another password")
     with server.connect() as second:
@@ -149,46 +136,22 @@ def reloads(bench: Workbench) -> None:
 def reload_refused(bench: Workbench) -> None:
     """SIGHUP with a file that is wrong changes nothing and says what is wrong."""
     sink = bench.keep(Sink())
-    server = bench.keep(Server(bench, _relayhost(sink.port)))
+    server = bench.keep(Server(bench, relayhost(sink.port)))
     session = server.login()
-    server.configure(server.usual(_relayhost(sink.port) | {"submission": "colour = 1"}))
+    server.configure(server.usual(relayhost(sink.port) | {"submission": "colour = 1"}))
     server.renew_certificate()
     server.signal(signal.SIGHUP)
     wait_for("the log names the key", lambda: "submission.colour" in server.logged())
     expect(server.presented_serial() == server.serial, "half of it was taken over")
-    session.sendmail(SENDER, _INBOX, plain(_INBOX, "after-refused-reload"))
+    session.sendmail(SENDER, INBOX, plain(INBOX, "after-refused-reload"))
     sink.wait_for(1)
-
-
-def _relayhost(port: int) -> dict[str, str]:
-    return {"delivery": f'relayhost = "[127.0.0.1]:{port}"'}
 
 
 def _submit_some(server: Server, count: int) -> dict[str, bytes]:
     contents = {
-        message_id(f"ending-{number}"): plain(_INBOX, f"ending-{number}")
+        message_id(f"ending-{number}"): plain(INBOX, f"ending-{number}")
         for number in range(count)
     }
     for content in contents.values():
-        server.submit(content, _INBOX)
+        server.submit(content, INBOX)
     return contents
-
-
-def _all_arrived(
-    server: Server, sink: Sink, promised: dict[str, bytes]
-) -> "Counter[str]":
-    """Wait until all that was promised has arrived as sent; how often each did."""
-
-    def missing() -> set[str]:
-        lacking = set(promised) - {caught.field("Message-ID") for caught in sink.caught}
-        if lacking:
-            # What a crash left in doubt waits ten minutes unless asked for. Status 1
-            # says that nothing waits: the last ones may have arrived just now.
-            server.fwdmta("queue", "retry", "--all", allowed=1)
-        return lacking
-
-    wait_for("all that got a 250 arrives", lambda: not missing(), 180, 2)
-    for caught in sink.caught:
-        if sent := promised.get(caught.field("Message-ID")):
-            expect_same(caught.content[-len(sent) :], sent, caught.field("Subject"))
-    return Counter(caught.field("Message-ID") for caught in sink.caught)

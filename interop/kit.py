@@ -24,6 +24,12 @@ class Workbench:
         self.authority = Authority(folder / "authority")
         self._closing = closing
 
+    def beside(self, name: str) -> "Workbench":
+        """Another bench in a folder of this one, closed together with it."""
+        folder = self.folder / name
+        folder.mkdir()
+        return Workbench(folder, self._closing)
+
     def keep(self, thing: AbstractContextManager[Thing]) -> Thing:
         """Enter it now, leave it when the scenario ends."""
         return self._closing.enter_context(thing)

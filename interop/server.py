@@ -4,9 +4,12 @@ import json
 import os
 import signal
 import smtplib
+import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -134,6 +137,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         wait_for("the server listens", self._is_up, seconds=60)
 
@@ -156,9 +160,10 @@ class Server:
         return self._process
 
     def kill(self) -> None:
-        """Kill it where it stands."""
+        """Kill it where it stands, with all of its process group."""
         running = self._running()
-        running.kill()
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
         running.wait()
         self._process = None
 
@@ -206,6 +211,21 @@ class Server:
     def fwdmta_json(self, *words: str) -> list[dict[str, Any]]:
         """The same, asked for JSON, which is an object a line."""
         return list(map(json.loads, self.fwdmta(*words, "--json").splitlines()))
+
+    @contextmanager
+    def operator(self) -> Iterator[Callable[..., Any]]:
+        """A line to the control socket: call it with a verb and its words."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(60)
+            control.connect(str(self.folder / "state" / "control.sock"))
+            with control.makefile("rwb") as line:
+
+                def ask(**request: object) -> Any:
+                    line.write(json.dumps(request).encode() + b"\n")
+                    line.flush()
+                    return json.loads(line.readline())
+
+                yield ask
 
     def add_account(self, login: str, password: str = PASSWORD) -> None:
         """Add an account as the operator does."""

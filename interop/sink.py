@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -180,7 +181,7 @@ class _Listener(socketserver.ThreadingTCPServer):
 class Sink:
     """Listens on one address and keeps what comes, until closed.
 
-    `dot_delay` is how long each final dot waits for its answer, and `gate`, when
+    `dot_delay` says how long a final dot waits for its answer, and `gate`, when
     cleared, lets none be answered; `dots` counts those that have come. With `tls` it
     offers STARTTLS.
     """
@@ -188,7 +189,7 @@ class Sink:
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.extensions: tuple[str, ...] = _EXTENSIONS
         self.tls: ssl.SSLContext | None = None
-        self.dot_delay = 0.0
+        self.dot_delay: Callable[[], float] = lambda: 0.0
         self.gate = threading.Event()
         self.gate.set()
         self.dots = 0
@@ -249,7 +250,7 @@ class Sink:
         with self._lock:
             self.dots += 1
         self.gate.wait()
-        time.sleep(self.dot_delay)
+        time.sleep(self.dot_delay())
         reply = self.reply_to("DOT")
         if reply.startswith("2"):
             with self._lock:

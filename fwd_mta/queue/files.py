@@ -7,7 +7,8 @@
     operations  the disk calls of each change, with one commit point (docs/crashes.md)
     finished    the same for mail that is over: redact, purge
     commit      many operations in one batch, synced together
-    reading     one state, one content, a walk over all
+    reading     one state, one content
+    listing     lists of all there is, page by page
     recovery    the start
     leases      who has which message; agenda and young: what is near, in memory
     claims      giving out what is due
@@ -55,6 +56,7 @@ from fwd_mta.queue.journal import Mail
 from fwd_mta.queue.layout import is_fresh, parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
+from fwd_mta.queue.listing import Listing, Names
 from fwd_mta.queue.reading import Content
 from fwd_mta.queue.record import Header, message_octets
 from fwd_mta.queue.recovery import Recovery
@@ -123,6 +125,8 @@ class FileStore(QueueStore):
         self._retirement = Retirement(self._leases, self._ledger, spill, clock)
         self._claims = Claims(self._leases, self._ledger)
         self._archive = Archive(self._tree)
+        self._listing = Listing(self._tree)
+        self._inspected = Names()
         self._room = Room(self._tree, clock, minimum_free_space, message_size_limit)
         self._owner = owner
         self._recent: dict[str, None] = {}
@@ -365,7 +369,7 @@ class FileStore(QueueStore):
     @override
     async def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
         """Entries that the filter takes, oldest first."""
-        return await self._tree.job(lambda: self._tree.reader.entries(wanted))
+        return await self._listing.entries(wanted)
 
     @override
     async def timeline(self, entry_id: str) -> list[Step]:
@@ -396,7 +400,7 @@ class FileStore(QueueStore):
     @override
     def inspect(self, after: str = "") -> Awaitable[Inspected]:
         """Read the next files behind the path `after`, every byte of them."""
-        return inspect(self._tree, after)
+        return inspect(self._tree, self._inspected, after)
 
     def use_retention(self, policy: RetentionPolicy) -> None:
         """Go by another policy; the next sweep files all that is finished anew."""

@@ -22,6 +22,7 @@ from fwd_mta.queue.layout import (
     parts,
     segment_number,
 )
+from fwd_mta.queue.listing import Names, Placed
 from fwd_mta.queue.reading import Content, Reader, State
 from fwd_mta.queue.record import HEADER_SIZE, Header
 from fwd_mta.queue.segment import scan
@@ -40,7 +41,11 @@ _PAGE_FILES = 400
 _PAGE_OCTETS = 64 << 20
 _SLICE = 16
 _PLACEHOLDER_LIMIT = 4096
-_OURS = frozenset({"fwdmta.lock", "control.sock", "queue", "retained", "state"})
+_FILES = frozenset({"fwdmta.lock", "format", "terms"})  # the others are directories
+_OURS = frozenset(
+    # the last is the file system's, where the state has a volume of its own
+    {"fwdmta.lock", "control.sock", "queue", "retained", "state", "lost+found"}
+)
 _OURS_IN_QUEUE = frozenset(
     {"incoming", "deferred", "hold", "corrupt", "tmp", "journal", "format", "terms"}
 )
@@ -51,20 +56,22 @@ class _Seen:
     path: str
     octets: int = 0
     findings: tuple[Finding, ...] = ()
+    is_file: bool = True
 
 
-async def inspect(tree: Tree, after: str = "") -> Inspected:
-    """Look at the next files behind the path `after`."""
-    walk = _Inspection(tree).walk(after)
-    files, octets = 0, 0
+async def inspect(tree: Tree, names: Names, after: str = "") -> Inspected:
+    """Look at the next files behind the path `after`; `names` serves all pages."""
+    walk = _Inspection(tree, names).walk(after)
+    files, octets, looks = 0, 0, 0
     findings: list[Finding] = []
     last = None
     while some := await tree.job(lambda: list(islice(walk, _SLICE))):
-        files += len(some)
+        files += sum(one.is_file for one in some)
+        looks += len(some)
         octets += sum(one.octets for one in some)
         findings += [finding for one in some for finding in one.findings]
         last = some[-1].path
-        if files >= _PAGE_FILES or octets >= _PAGE_OCTETS:
+        if looks >= _PAGE_FILES or octets >= _PAGE_OCTETS:
             return Inspected(files, octets, tuple(findings), last)
     return Inspected(files, octets, tuple(findings), None)
 
@@ -72,8 +79,9 @@ async def inspect(tree: Tree, after: str = "") -> Inspected:
 class _Inspection:
     """One page of the walk, on a worker's thread."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, names: Names) -> None:
         self._disk = tree.disk
+        self._names = names
         self._layout: Layout = tree.layout
         self._reader: Reader = tree.reader
         self._policy = tree.retention
@@ -85,9 +93,12 @@ class _Inspection:
         for directory, look in sorted(self._places(), key=lambda one: one[0]):
             if directory < place:
                 continue
-            for name in self._disk.names(directory):
-                if directory > place or name > name_before:
-                    yield look(f"{directory}/{name}")
+            before = name_before if directory == place else ""
+            for name, _ in self._names.walk(before, directory, self._in(directory)):
+                yield look(f"{directory}/{name}")
+
+    def _in(self, directory: str) -> Callable[[], Iterator[Placed]]:
+        return lambda: ((name, directory) for name in self._disk.scan(directory))
 
     def _places(self) -> Iterator[tuple[str, Callable[[str], _Seen]]]:
         layout = self._layout
@@ -110,8 +121,9 @@ class _Inspection:
         """Look at names of directories: only strangers are a finding."""
 
         def look(path: str) -> _Seen:
-            if is_ours(parts(path)[1]):
-                return _Seen(path)
+            name = parts(path)[1]
+            if is_ours(name):
+                return _Seen(path, is_file=name in _FILES)
             what = "is not of ours; if it holds mail, nobody redacts it"
             return self._found(path, FindingKind.UNKNOWN, what, "look, and remove it")
 

@@ -1,21 +1,18 @@
-"""Reading the tree: one message's state or content, where it lies, all that there is.
+"""Reading the tree: one message's state or content, and where it lies.
 
 Everything here runs on a worker's thread and changes nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from errno import ENOENT, EROFS
-from heapq import nsmallest
-from itertools import chain
-from operator import itemgetter
 from typing import TypeVar
 from zlib import crc32
 
 from typing_extensions import override
 
 from fwd_mta.interfaces import Disk, DiskFile
-from fwd_mta.mail.entry import EntryFilter, QueueEntry, Step
+from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import Gone
 from fwd_mta.queue.journal import Mail
@@ -41,7 +38,6 @@ from fwd_mta.rules.identity import is_entry_id
 T = TypeVar("T")
 
 CHUNK = 1 << 20
-_NAMES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,77 +279,7 @@ class Reader:
             if end is not None and (ended_by is None or end <= ended_by)
         ]
 
-    # All there is
-
-    def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
-        """Entries that the filter takes, oldest first; damaged files are left out.
-
-        A page with a `limit` opens only the files it needs: ids begin with the time,
-        so names alone say which come first.
-        """
-        found: list[QueueEntry] = []
-        for name, path in self._candidates(wanted):
-            if wanted.limit is not None and len(found) >= wanted.limit:
-                break
-            entry = self._entry(name, path)
-            if entry is not None and wanted.takes(entry):
-                found.append(entry)
-        return sorted(found, key=lambda entry: (entry.queued_at, entry.id))
-
-    def _entry(self, name: str, path: str) -> QueueEntry | None:
-        """Read one; what moved on since its name was seen is looked for."""
-        try:
-            return self.located(name, path, self.state).entry
-        except (OSError, StoreError):
-            return None
-
-    def _candidates(self, wanted: EntryFilter) -> Iterator[tuple[str, str]]:
-        """Names and paths by rising name, a bounded number in memory at a time."""
-        if wanted.ids:
-            some = sorted(one for one in set(wanted.ids) if one > wanted.after)
-            yield from ((one, path) for one in some if (path := self.find(one)))
-            return
-        after = wanted.after
-        while batch := self._names_after(after, wanted):
-            yield from batch.items()
-            after = next(reversed(batch))
-
-    def _names_after(self, after: str, wanted: EntryFilter) -> dict[str, str]:
-        """The next names and their paths; one seen twice lies where it was last."""
-        places = [self._layout.incoming, *self.minutes(), self._layout.hold]
-        if wanted.finished or wanted.states:
-            places += [*self.hours(), self._layout.kept]
-        named = (
-            (name, f"{directory}/{name}")
-            for directory, name in chain(
-                self._in_journal(), self._in_packs(places), self._named(places)
-            )
-            if name > after and is_entry_id(name)
-        )
-        return dict(nsmallest(_NAMES_AT_ONCE, named, key=itemgetter(0)))
-
-    def _in_journal(self) -> Iterator[tuple[str, str]]:
-        for mail in list(self._mails.values()):
-            yield self._layout.segment(mail.segment), mail.id
-
-    def _in_packs(self, places: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Before files of their own: what was taken out of a pack is there twice."""
-        for directory in places:
-            if directory.startswith(self._layout.retained):
-                for name in self._disk.scan(directory):
-                    if name.endswith(PACK):
-                        pack = f"{directory}/{name}"
-                        yield from ((pack, one) for one in self._readable(pack))
-
-    def _named(self, places: Sequence[str]) -> Iterator[tuple[str, str]]:
-        for directory in places:
-            yield from ((directory, name) for name in self._disk.scan(directory))
-
-    def _readable(self, pack: str) -> list[str]:
-        try:
-            return self.members(pack)
-        except (OSError, StoreError):
-            return []  # the sweep says what is wrong with it
+    # All that happened
 
     def timeline(self, entry_id: str) -> list[Step]:
         """All that happened to a message; empty if it is not known."""

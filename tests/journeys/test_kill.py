@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
+from fwd_mta.admin.control import BATCH
 from fwd_mta.net.network import ReactorNetwork
 from fwd_mta.world.hosts import RemoteHost
 
@@ -224,9 +225,14 @@ class KillTests(TestCase):
             Factory.forProtocol(lambda: operator),
             10,
         )
-        listed = await operator.ask(verb="list")
-        ids = [item["id"] for item in listed["items"]]
-        await operator.ask(verb="change", change="retry", ids=ids)
+        after: str | None = ""
+        while after is not None:
+            listed = await operator.ask(verb="list", after=after)
+            ids = [item["id"] for item in listed["items"]]
+            for at in range(0, len(ids), BATCH):
+                some = ids[at : at + BATCH]
+                await operator.ask(verb="change", change="retry", ids=some)
+            after = listed["next"]
         assert operator.transport is not None
         operator.transport.loseConnection()
 

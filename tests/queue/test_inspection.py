@@ -62,6 +62,11 @@ class InspectionTests(FileStoreCase, SynchronousTestCase):
             self.get(self.store.sweep(self.now))
             self.assertEqual(self.inspect(), [], self.now)
 
+    def test_a_volume_of_its_own(self) -> None:
+        """What a file system keeps at its root is no stranger."""
+        self.disk.make_directory("/srv/lost+found")
+        self.assertEqual(self.inspect(), [])
+
     def test_reads_every_byte(self) -> None:
         """The files and octets that were read are those that there are."""
         self.finish()
@@ -73,6 +78,7 @@ class InspectionTests(FileStoreCase, SynchronousTestCase):
             if not path.endswith(("format", "lock", "terms"))
         ]
         self.assertEqual(seen.octets, sum(map(len, messages)))
+        self.assertEqual(seen.files, len(self.disk.files()), "directories are none")
         self.assertIsNone(seen.next)
 
     def test_page_by_page(self) -> None:
