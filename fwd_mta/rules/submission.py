@@ -216,13 +216,16 @@ def _login(case: _Case) -> str:
 
 
 def _not_owned(where: str, account: Account, mailbox: Mailbox) -> str:
-    """Three lines: what is wrong, what would be right, and who can change it."""
+    """Two lines: what is wrong and would be right; and what changes it.
+
+    Each alone must do: Ruby's library shows the first one only, mutt the last one.
+    """
     address = excerpt(str(mailbox.as_ascii), 100)
     login = excerpt(account.login, 100)
     return (
-        f"{address} is not yours to use as {where}: you are logged in as {login}\n"
-        f"This account may send as {_patterns(account)}; use that address instead\n"
-        "Or ask your administrator to run: "
+        f"{address} is not yours to use as {where}: "
+        f"you are logged in as {login}, which may send as {_patterns(account)}\n"
+        "Use such an address, or have your administrator allow it: "
         f"fwdmta account add {_quoted(login)} --send-as {_quoted(address)}"
     )
 
