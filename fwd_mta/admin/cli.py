@@ -25,7 +25,7 @@ from fwd_mta.admin import (
     rule_verbs,
 )
 from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
-from fwd_mta.admin.client_config import FORMATS
+from fwd_mta.admin.client_config import FORMATS, PORTS
 from fwd_mta.admin.command import (
     DONE,
     MISUSED,
@@ -277,6 +277,18 @@ def _add_timeline(verbs: _Verbs) -> None:
     )
     parser.add_argument("login", metavar="LOGIN")
     parser.add_argument("--format", choices=sorted(FORMATS), default="thunderbird")
+    parser.add_argument("--port", type=int, choices=PORTS, default=PORTS[0])
+    parser.add_argument(
+        "--from", dest="sender", metavar="ADDRESS", default="", help="the sender"
+    )
+    parser.add_argument(
+        "--imap", metavar="HOST", default="", help="where mail is read, if elsewhere"
+    )
+    parser.add_argument(
+        "--notices",
+        action="store_true",
+        help="have the client ask for a notice of delivery, where it can",
+    )
 
 
 def _add_retention(verbs: _Verbs) -> None:
