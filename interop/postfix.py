@@ -63,7 +63,7 @@ scache unix - - n - 1 scache
 class Postfix:
     """Runs in a folder of its own and listens on `port`; `more` ends its main.cf.
 
-    `services` are further lines for its master.cf.
+    `services` are further lines for its master.cf, and `prefix` starts it.
     """
 
     def __init__(
@@ -72,9 +72,11 @@ class Postfix:
         more: str,
         hostname: str = "postfix.interop.example",
         services: str = "",
+        prefix: tuple[str, ...] = (),
     ) -> None:
         expect(os.geteuid() == 0, "Postfix starts only as root")
         self.folder = folder
+        self._prefix = prefix
         self.port = free_port()
         self.etc = folder / "etc"
         for each in (self.etc, folder / "queue", folder / "data"):
@@ -90,7 +92,7 @@ class Postfix:
         """Start it in the foreground and wait until it listens."""
         with (self.folder / "start.log").open("wb") as log:
             self._process = subprocess.Popen(
-                ["postfix", "-c", self.etc, "start-fg"],
+                [*self._prefix, "postfix", "-c", self.etc, "start-fg"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -23,6 +23,7 @@ from interop import (
     dovecot,
     endings,
     figures,
+    guide,
     heavy,
     installing,
     names,
@@ -52,6 +53,15 @@ _SASL = ("postfix", "libsasl2-modules")
 _SWAKS = ("swaks", "libnet-ssleay-perl")
 _KNOT = ("knot",)
 _DOVECOT = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd")
+_LARAVEL = ("php-laravel-framework", "php-vlucas-phpdotenv")
+_PHP = ("php-cli", "php-mbstring", "libphp-phpmailer", "php-symfony-mailer", *_LARAVEL)
+_PERL = ("libio-socket-ssl-perl", "libauthen-sasl-perl")
+_JAVA = (
+    *("openjdk-17-jdk-headless", "libmail-java", "libjakarta-mail-java"),
+    "libjakarta-activation-java",
+)
+_GIT = ("git", "git-email", *_PERL)
+_SHELL = (*_SWAKS, "curl", "msmtp", "mutt", "s-nail", *_GIT)
 _PROMETHEUS = ("prometheus",)
 _SIGNED = ("postfix", "knot", "unbound")
 
@@ -64,6 +74,19 @@ SCENARIOS = {
     "postfix-submits-starttls": Scenario(relaying.from_postfix_starttls, _SASL),
     "swaks-delivers": Scenario(clients.delivers, _SWAKS),
     "swaks-refused": Scenario(clients.refused, _SWAKS),
+    "clients-node": Scenario(guide.with_node),
+    "clients-python": Scenario(guide.with_python),
+    "clients-php": Scenario(guide.with_php, _PHP),
+    "clients-languages": Scenario(
+        guide.with_languages, ("ruby-mail", "golang-go", *_PERL)
+    ),
+    "clients-java": Scenario(guide.with_java, _JAVA),
+    "clients-commands": Scenario(guide.with_commands, _SHELL),
+    "clients-servers": Scenario(guide.with_servers, _SASL),
+    "clients-thunderbird": Scenario(
+        guide.with_thunderbird, ("thunderbird", "libnss3-tools")
+    ),
+    "clients-notices": Scenario(guide.with_notices, (*_PHP, *_JAVA)),
     "dns-exchangers": Scenario(names.exchangers, _KNOT),
     "dns-refusals": Scenario(names.refusals, _KNOT),
     "domain-published": Scenario(names.domain_published, _KNOT),

@@ -14,6 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cryptography import x509
+
+from interop.certificates import LOOPBACK
 from interop.kit import (
     Failed,
     Workbench,
@@ -26,16 +29,16 @@ from interop.kit import (
 from interop.messages import PASSWORD, SENDER
 
 _CONFIGURATION = """\
-hostname = "mail.interop.example"
+hostname = "{name}"
 state_dir = "{folder}/state"
 shutdown_grace = "{grace:d}s"
 
 [[listener]]
 service = "submissions"
-address = "127.0.0.1:{submissions}"
+address = "{address}:{submissions}"
 [[listener]]
 service = "submission"
-address = "127.0.0.1:{submission}"
+address = "{address}:{submission}"
 
 [tls]
 certificate = "{folder}/chain.pem"
@@ -57,7 +60,8 @@ class Server:
     `tables` are lines for the tables of the configuration, by table name. `programs`
     is where twistd and fwdmta are, `options` are twistd's own, and `prefix` starts
     twistd and hands it the open files of `inherited`. `trusting` holds the roots that
-    it trusts, instead of the system's.
+    it trusts, instead of the system's. With an address of its own it listens on the
+    ports that clients know, 465 and 587.
     """
 
     def __init__(
@@ -71,12 +75,16 @@ class Server:
         prefix: tuple[str, ...] = (),
         inherited: tuple[int, ...] = (),
         trusting: Path | None = None,
+        address: str = "",
+        name: str = "mail.interop.example",
     ) -> None:
         self.folder = bench.folder / "server"
         self.folder.mkdir()
         self.grace = grace
-        self.submissions = free_port()
-        self.submission = free_port()
+        self.name = name
+        self.address = address or "127.0.0.1"
+        self.submissions = 465 if address else free_port()
+        self.submission = 587 if address else free_port()
         self.log = bench.folder / "server.log"
         self.configuration = self.folder / "fwdmta.toml"
         self._authority = bench.authority
@@ -112,6 +120,8 @@ class Server:
         return _CONFIGURATION.format(
             folder=self.folder,
             grace=self.grace,
+            name=self.name,
+            address=self.address,
             submissions=self.submissions,
             submission=self.submission,
         ) + "".join(f"\n[{name}]\n{lines}\n" for name, lines in tables.items())
@@ -122,7 +132,8 @@ class Server:
 
     def renew_certificate(self) -> int:
         """Put a new certificate in place; its serial number."""
-        return self._authority.issue(self.folder / "chain.pem", self.folder / "key.pem")
+        chain, key = self.folder / "chain.pem", self.folder / "key.pem"
+        return self._authority.issue(chain, key, (*LOOPBACK, x509.DNSName(self.name)))
 
     def start(self) -> None:
         """Start twistd and wait until both ports take connections."""
@@ -145,8 +156,8 @@ class Server:
         running = self._running()
         if running.poll() is not None:
             raise Failed(f"twistd ended with {running.returncode} while starting")
-        return is_listening("127.0.0.1", self.submissions) and greets(
-            "127.0.0.1", self.submission
+        return is_listening(self.address, self.submissions) and greets(
+            self.address, self.submission
         )
 
     @property
