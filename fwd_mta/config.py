@@ -297,6 +297,15 @@ class ReturnPath:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsReporting:
+    """`[tlsrpt]`: daily reports to domains that ask how TLS with them went."""
+
+    sender: Mailbox | None = key(MAILBOX, "")
+    organization: str | None = optional(TEXT)
+    contact: str | None = optional(TEXT)
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """`[metrics]`: where figures can be read."""
 
@@ -349,6 +358,7 @@ class Configuration:
     scan: Scan = group(Scan)
     dkim: tuple[Dkim, ...] = groups(Dkim)
     return_paths: tuple[ReturnPath, ...] = groups(ReturnPath, "return_path")
+    tlsrpt: TlsReporting = group(TlsReporting)
     metrics: Metrics = group(Metrics)
     help: Help = group(Help)
     operator: Operator = group(Operator)
@@ -422,6 +432,7 @@ def _judge(configuration: Configuration, reader: Reader) -> None:
         _judge_accounts,
         _judge_queue,
         _judge_relayhost,
+        _judge_reports,
     ):
         judgement(configuration, reader)
 
@@ -453,6 +464,16 @@ def _judge_accounts(configuration: Configuration, reader: Reader) -> None:
             judge(value)
         except BadDatabase as bad:
             reader.note(f"accounts.sql.{name}", str(bad))
+
+
+def _judge_reports(configuration: Configuration, reader: Reader) -> None:
+    sender = configuration.tlsrpt.sender
+    if sender is None:
+        return
+    signing = {one.domain.lower() for one in configuration.dkim}
+    if sender.key[1] not in signing:
+        what = f"nothing signs for {sender.domain}, and reports must be signed"
+        reader.note("tlsrpt.sender", what, "write a [[dkim]] for that domain")
 
 
 def _judge_queue(configuration: Configuration, reader: Reader) -> None:

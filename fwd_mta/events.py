@@ -116,6 +116,15 @@ class Suspended:
 
 
 @dataclass(frozen=True, slots=True)
+class Reported:
+    """A domain was told about TLS with it: a report went, or was queued, to a place."""
+
+    domain: str
+    place: str
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something of ours is not as it should be; `what` says it, `cure` what to do."""
 
@@ -142,6 +151,7 @@ Event = (
     | SiteRests
     | SiteWorks
     | Suspended
+    | Reported
     | Trouble
     | Lifecycle
 )

@@ -202,6 +202,13 @@ class PolicyHost(Protocol):
         """The text of a domain's policy, over verified HTTPS; raises FetchError."""
 
 
+class ReportHost(Protocol):
+    """Where domains take TLS reports by HTTPS (RFC 8460 3)."""
+
+    def post(self, url: str, report: bytes) -> Awaitable[None]:
+        """Hand a packed report over; raises FetchError when it was not taken."""
+
+
 # Who may send, what it carries
 
 

@@ -50,7 +50,7 @@ from fwd_mta.interfaces import (
 )
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.mail.session import Service
-from fwd_mta.net.https import HttpsPolicyHost
+from fwd_mta.net.https import HttpsPolicyHost, HttpsReportHost
 from fwd_mta.net.metrics import Metrics, Reading
 from fwd_mta.net.proxy import ProxyFactory
 from fwd_mta.net.tls import (
@@ -63,6 +63,7 @@ from fwd_mta.net.tls import (
 from fwd_mta.outbound.agent import Agent
 from fwd_mta.outbound.outlook import outlook
 from fwd_mta.outbound.policy_file import PolicyFile
+from fwd_mta.outbound.tls_reports import TlsReports
 from fwd_mta.queue.alarms import Alarms
 from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.keeper import Keeper
@@ -133,6 +134,8 @@ class Server:
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
         self._policy_file = self._make_policy_file()
+        self.tls_reports = self._make_tls_reports(trust)
+        self._use_reporter(configuration)
         self.factories = [self._make_factory(one) for one in configuration.listeners]
         self.commands = self._make_commands()
         self._control = ControlFactory(self.commands, seams.emit)
@@ -203,6 +206,36 @@ class Server:
     def _make_policy_file(self) -> PolicyFile:
         seams, path = self._seams, self._state_file("mta-sts.json")
         return PolicyFile(path, seams.disk, seams.storage, seams.emit)
+
+    def _make_tls_reports(self, trust: ClientTlsContext) -> TlsReports:
+        seams = self._seams
+        host = HttpsReportHost(
+            seams.network,
+            seams.resolver,
+            seams.clock,
+            trust,
+            allow_private=self.configuration.delivery.allow_private_destinations,
+        )
+        return TlsReports(
+            self._state_file("tlsrpt.json"),
+            seams.disk,
+            seams.storage,
+            seams.clock,
+            seams.wall,
+            seams.entropy,
+            seams.resolver,
+            self.store,
+            host,
+            seams.emit,
+            None,
+            lambda: self.agent.keys,
+        )
+
+    def _use_reporter(self, configuration: Configuration) -> None:
+        """Count sessions only where somebody reports them."""
+        reporter = settings.reporter_of(configuration)
+        self.tls_reports.reporter = reporter
+        self.agent.count = self.tls_reports.count if reporter else None
 
     def _make_commands(self) -> Commands:
         return Commands(
@@ -489,6 +522,7 @@ class Server:
         await self._start_store()
         await self.limits.start(self._seams.entropy.octets)
         await self._policy_file.start(self.agent.policies)
+        await self.tls_reports.start()
         self.logins.use_secret(self.limits.secret)
         self._control_port = await self._open_control()
         self.scheduler.start()
@@ -547,6 +581,7 @@ class Server:
         self.alarms.stop()
         await self.keeper.stop()
         await self.limits.stop()
+        await self.tls_reports.stop()
         if self._gauges is not None:
             await self._gauges.stop()
         self._control.close()
@@ -626,6 +661,7 @@ class Server:
         self.scheduler.sites.settings = settings.sites_of(fresh)
         self.scheduler.style = settings.notices_of(fresh)
         self.scheduler.return_paths = settings.return_paths_of(fresh)
+        self._use_reporter(fresh)
         for listener, factory in zip(fresh.listeners, self.factories, strict=True):
             factory.settings = settings.listener_of(listener, fresh)
 

@@ -42,6 +42,7 @@ from fwd_mta.rules.return_path import ReturnPaths
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
 from fwd_mta.rules.signing import SigningKey, signing_key
 from fwd_mta.rules.submission import SubmissionPolicy
+from fwd_mta.rules.tlsrpt import Reporter
 
 _SUBMISSIONS_PORT = 465
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be left out, not bound
@@ -163,6 +164,16 @@ def notices_of(configuration: Configuration) -> NoticeStyle:
         configuration.help.url or "",
         configuration.help.contact or "",
     )
+
+
+def reporter_of(configuration: Configuration) -> Reporter | None:
+    """Who reports on TLS; None: nobody."""
+    reports = configuration.tlsrpt
+    if reports.sender is None:
+        return None
+    sender = str(reports.sender)
+    contact = reports.contact or configuration.help.contact or sender
+    return Reporter(sender, reports.organization or configuration.hostname, contact)
 
 
 def sites_of(configuration: Configuration) -> SiteSettings:

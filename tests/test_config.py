@@ -125,11 +125,17 @@ VALUES: dict[str, tuple[str, str]] = {
     "dkim[].private_key": ('"/dkim.pem"', "1"),
     "dkim[].lifetime": ('"30d"', '"later"'),
     "metrics.address": ('"127.0.0.1:9464"', '":9464"'),
+    "tlsrpt.sender": ('"tls@example.com"', '"tls"'),
+    "tlsrpt.organization": ('"Example"', "1"),
+    "tlsrpt.contact": ('"postmaster@example.com"', "1"),
     "help.url": ('"https://example.com/help"', '"help"'),
     "operator.mail": ('"you@example.com"', '"you"'),
     "help.contact": ('"postmaster@example.com"', "1"),
     "processes.receivers": ("2", '"2"'),
 }
+
+# Keys whose empty value says "nobody".
+EMPTY = {"postmaster", "operator.mail", "tlsrpt.sender"}
 
 # What must stand beside a key for the whole to make sense.
 BESIDE: dict[str, str] = {
@@ -155,6 +161,9 @@ BESIDE: dict[str, str] = {
     "dkim[].domain": 'selector = "a"\nprivate_key = "/b"',
     "dkim[].selector": 'domain = "example.com"\nprivate_key = "/b"',
     "dkim[].private_key": 'domain = "example.com"\nselector = "a"',
+    "tlsrpt.sender": (
+        '[[dkim]]\ndomain = "example.com"\nselector = "a"\nprivate_key = "/b"'
+    ),
     "dkim[].lifetime": ('domain = "example.com"\nselector = "a"\nprivate_key = "/b"'),
 }
 
@@ -208,9 +217,7 @@ class KeyTests(SynchronousTestCase):
         for path in VALUES:
             for foreign in ("{ a = 1 }", "2026-11-24", "[[1]]", "1e400", "''"):
                 found = problems(written(path, foreign))
-                # An empty postmaster or operator is nobody.
-                nobody = path in {"postmaster", "operator.mail"} and foreign == "''"
-                expected = 0 if nobody else 1
+                expected = 0 if foreign == "''" and path in EMPTY else 1
                 self.assertEqual(len(found), expected, (path, foreign, found))
 
 

@@ -215,7 +215,8 @@ class QueueEntry:
     """One message's place in the queue; all times are wall times in epoch seconds.
 
     `held` is the reason it is on hold, or None; `owed` are notices not yet in the
-    queue; `notices` counts all ever owed; `cause` is the id a notice is about.
+    queue; `notices` counts all ever owed; `cause` is the id a notice is about;
+    `lifetime` in seconds, where it is not the usual one.
     """
 
     id: str
@@ -232,6 +233,7 @@ class QueueEntry:
     cause: str | None = None
     finished_at: float | None = None
     redacted_at: float | None = None
+    lifetime: float | None = None
 
     @property
     def open(self) -> Iterator[Standing]:

@@ -6,6 +6,8 @@
     │   ├── NoSpace         the disk is full; 452
     │   └── Corrupt         a file of ours is not what was written
     ├── LookUpFailed        an account source or resolver cannot say now; 454 / 4.4.3
+    ├── FetchError          a policy could not be fetched; there is none for now
+    │   └── Unproved        its host did not prove its name
     └── Interrupted         the connection or the process is going away
 
 What the field expects is a value, not an exception: a refusal is a `Reply`, a failed
@@ -51,6 +53,10 @@ class LookUpFailed(MailError):
 
 class FetchError(MailError):
     """A policy could not be fetched from its host; `str()` says why."""
+
+
+class Unproved(FetchError):
+    """The host of a policy did not prove its name."""
 
 
 class Interrupted(MailError):

@@ -1,13 +1,17 @@
 """MTA-STS policies by HTTPS: verified, bounded, never redirected (RFC 8461 3.3).
 
+TLS reports go the other way, and to hosts that prove nothing, too (RFC 8460 3).
 Twisted's own HTTP client, over our sockets, resolver and TLS.
 """
 
-from typing import Any
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHandshakeListener,
     IProtocol,
     IProtocolFactory,
@@ -15,22 +19,31 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Cooperator
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import (
+    URI,
+    Agent,
+    FileBodyProducer,
+    HTTPConnectionPool,
+    ResponseDone,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from typing_extensions import override
 from zope.interface import implementer
 
-from fwd_mta.interfaces import Network, PolicyHost, Resolver
-from fwd_mta.mail.errors import FetchError
+from fwd_mta.interfaces import Network, PolicyHost, ReportHost, Resolver
+from fwd_mta.mail.errors import FetchError, Unproved
 from fwd_mta.mail.route import Found
 from fwd_mta.net.tls import ClientTls, ClientTlsContext
 from fwd_mta.rules.exchangers import interleave, is_public
 
+T = TypeVar("T")
+
 _PATH = "/.well-known/mta-sts.txt"
-_PORT = 443
+_REPORT = b"application/tlsrpt+gzip"
 _LONGEST = 64 * 1024
 _PATIENCE = 60.0
 _CONNECT = 15.0
@@ -50,25 +63,13 @@ class HttpsPolicyHost(PolicyHost):
     ) -> None:
         self._clock = clock
         factory = _Endpoints(network, resolver, clock, trust, allow_private)
-        pool = HTTPConnectionPool(clock, persistent=False)
-        self._agent = Agent.usingEndpointFactory(clock, factory, pool)
+        self._agent = _agent(clock, factory)
 
     @override
     async def fetch(self, domain: str) -> str:
         """The policy's text; raises FetchError within a minute."""
         work = Deferred.fromCoroutine(self._fetch(domain))
-        timer = self._clock.callLater(_PATIENCE, work.cancel)
-        try:
-            return await work
-        except CancelledError:
-            raise FetchError(f"no policy of {domain} within 60 seconds") from None
-        except FetchError:
-            raise
-        except Exception as error:
-            raise FetchError(f"the policy of {domain}: {error}") from error
-        finally:
-            if timer.active():
-                timer.cancel()
+        return await _in_time(self._clock, work, f"the policy of {domain}")
 
     async def _fetch(self, domain: str) -> str:
         url = f"https://mta-sts.{domain}{_PATH}".encode("ascii")
@@ -82,6 +83,73 @@ class HttpsPolicyHost(PolicyHost):
         body: Deferred[bytes] = Deferred()
         response.deliverBody(_Bounded(body))
         return (await body).decode("utf-8", "replace")
+
+
+class HttpsReportHost(ReportHost):
+    """Whoever asks for TLS reports by HTTPS, proved or not; nothing secret is told."""
+
+    def __init__(
+        self,
+        network: Network,
+        resolver: Resolver,
+        clock: IReactorTime,
+        trust: ClientTlsContext,
+        *,
+        allow_private: bool = False,
+    ) -> None:
+        self._clock = clock
+        factory = _Endpoints(
+            network, resolver, clock, trust, allow_private, proved=False
+        )
+        self._agent = _agent(clock, factory)
+
+    @override
+    async def post(self, url: str, report: bytes) -> None:
+        """Hand a packed report over; raises FetchError within a minute."""
+        work = Deferred.fromCoroutine(self._post(url, report))
+        await _in_time(self._clock, work, f"a report to {url}")
+
+    async def _post(self, url: str, report: bytes) -> None:
+        headers = Headers({b"User-Agent": [b"fwd_mta"], b"Content-Type": [_REPORT]})
+        body = FileBodyProducer(BytesIO(report), Cooperator(scheduler=self._soon))
+        response = await self._agent.request(b"POST", url.encode(), headers, body)
+        response.deliverBody(_Unheard())
+        if not 200 <= response.code < 300:
+            raise FetchError(f"answered {response.code}")
+
+    def _soon(self, work: Callable[[], None]) -> IDelayedCall:
+        return self._clock.callLater(0, work)
+
+
+def _agent(clock: IReactorTime, factory: "_Endpoints") -> Agent:
+    pool = HTTPConnectionPool(clock, persistent=False)
+    agent: Agent = Agent.usingEndpointFactory(clock, factory, pool)
+    return agent
+
+
+async def _in_time(clock: IReactorTime, work: Deferred[T], what: str) -> T:
+    """What the work gives; FetchError when it fails, or takes a minute."""
+    timer = clock.callLater(_PATIENCE, work.cancel)
+    try:
+        return await work
+    except CancelledError:
+        raise FetchError(f"{what}: not within 60 seconds") from None
+    except FetchError:
+        raise
+    except Exception as error:
+        raise FetchError(f"{what}: {error}") from error
+    finally:
+        if timer.active():
+            timer.cancel()
+
+
+class _Unheard(Protocol):
+    """Ends the connection: what else is said is of no interest."""
+
+    @override
+    def connectionMade(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
 class _Bounded(Protocol):
@@ -112,7 +180,7 @@ class _Bounded(Protocol):
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Makes the one way to connect: verified TLS."""
+    """Makes the one way to connect: TLS, verified where that is asked for."""
 
     def __init__(
         self,
@@ -121,7 +189,10 @@ class _Endpoints:
         clock: IReactorTime,
         trust: ClientTlsContext,
         allow_private: bool,
+        *,
+        proved: bool = True,
     ) -> None:
+        self.proved = proved
         self.network = network
         self.resolver = resolver
         self.clock = clock
@@ -130,14 +201,15 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802 - Twisted's
         """An endpoint for the host of a URI."""
-        return _Endpoint(self, uri.host.decode("ascii"))
+        return _Endpoint(self, uri.host.decode("ascii"), uri.port)
 
 
 @implementer(IStreamClientEndpoint)
 class _Endpoint:
-    def __init__(self, of: _Endpoints, host: str) -> None:
+    def __init__(self, of: _Endpoints, host: str, port: int) -> None:
         self._of = of
         self._host = host
+        self._port = port
 
     def connect(
         self,
@@ -167,11 +239,11 @@ class _Endpoint:
     async def _at(self, address: str, http: IProtocolFactory) -> IProtocol:
         of = self._of
         creator = of.trust.towards(self._host)
-        gate = _Gate(creator)
+        gate = _Gate(creator, proved=of.proved)
         wrapped = TLSMemoryBIOFactory(
             creator, True, Factory.forProtocol(lambda: gate), of.clock
         )
-        await of.network.connect(address, _PORT, wrapped, _CONNECT)
+        await of.network.connect(address, self._port, wrapped, _CONNECT)
         await gate.passed
         protocol = http.buildProtocol(None)  # type: ignore[arg-type]
         if protocol is None:
@@ -183,22 +255,23 @@ class _Endpoint:
 
 @implementer(IHandshakeListener)
 class _Gate(Protocol):
-    """Lets HTTP begin behind a handshake that proved the host's name."""
+    """Lets HTTP begin behind a handshake; with `proved` one that proved the name."""
 
     transport: Any
 
-    def __init__(self, creator: ClientTls) -> None:
+    def __init__(self, creator: ClientTls, *, proved: bool) -> None:
+        self._proved = proved
         self.passed: Deferred[None] = Deferred()
         self.inner: IProtocol | None = None
         self._creator = creator
 
     def handshakeCompleted(self) -> None:
         """Judge the certificate."""
-        fault = self._creator.fault(self.transport)
+        fault = self._creator.fault(self.transport) if self._proved else None
         if fault is None:
             self.passed.callback(None)
         else:
-            self.passed.errback(FetchError(f"{self._creator.name}: {fault}"))
+            self.passed.errback(Unproved(f"{self._creator.name}: {fault}"))
             self.transport.abortConnection()
 
     @override

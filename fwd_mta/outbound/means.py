@@ -17,6 +17,7 @@ from fwd_mta.outbound.connection import Connection, Timeouts, Trouble
 from fwd_mta.outbound.opening import NotOpened
 from fwd_mta.outbound.policies import Policies
 from fwd_mta.outbound.pool import Line, Pool, PoolSettings
+from fwd_mta.outbound.witness import Count
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.rules.signing import SigningKey
 
@@ -77,6 +78,7 @@ class Means:
         self.keys = keys
         self.policies = Policies(resolver, policy_host or NoPolicyHost(), wall)
         self.pool = Pool(clock, settings.pool)
+        self.count: Count | None = None  # of TLS sessions, for reports
         named = {settings.hostname, *settings.own_names}
         self.ourselves = frozenset(name.lower() for name in named)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 
 from fwd_mta.interfaces import PolicyHost, Resolver, WallClock
-from fwd_mta.mail.errors import FetchError
+from fwd_mta.mail.errors import FetchError, Unproved
 from fwd_mta.mail.route import Found
-from fwd_mta.rules import sts
+from fwd_mta.rules import sts, tlsrpt
 from fwd_mta.rules.sts import Mode, Policy
 
 _PAUSE = 300.0  # after a fetch that failed, and between two looks that doubt asks for
@@ -29,6 +29,7 @@ class Kept:
     until: float
     asked_at: float
     doubted: bool = False
+    trouble: str = ""
 
 
 class Policies:
@@ -57,6 +58,11 @@ class Policies:
         if kept is not None:
             kept.doubted = True
 
+    def trouble(self, domain: str) -> str:
+        """Why a domain's policy was not to be had, as reports call it; or nothing."""
+        kept = self._kept.get(domain)
+        return kept.trouble if kept is not None else ""
+
     def _in_force(self, domain: str) -> Policy | None:
         kept = self._kept.get(domain)
         if kept is None or kept.policy is None or kept.until <= self._wall.now():
@@ -79,13 +85,17 @@ class Policies:
             await waiting
             return
         self._fetching[domain] = []
-        policy = None
+        policy, trouble = None, tlsrpt.FETCH_ERROR
         try:
             policy = sts.parse(await self._host.fetch(domain))
+            trouble = "" if policy else tlsrpt.POLICY_INVALID
+        except Unproved:
+            trouble = tlsrpt.WEBPKI_INVALID
         except FetchError:
             policy = None
         finally:
             self._keep(domain, identity, policy)
+            self._kept[domain].trouble = trouble
             for each in self._fetching.pop(domain):
                 each.callback(None)
         if policy is not None and self.on_change is not None:

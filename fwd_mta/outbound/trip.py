@@ -25,10 +25,13 @@ from fwd_mta.outbound.means import UNIX, Means
 from fwd_mta.outbound.pool import Line
 from fwd_mta.outbound.transaction import Heard, Letter, Transaction
 from fwd_mta.outbound.visit import Visit
-from fwd_mta.rules import exchangers, security
+from fwd_mta.outbound.witness import Witness
+from fwd_mta.rules import exchangers, security, tlsrpt
 from fwd_mta.rules.security import Demand
 from fwd_mta.rules.seven_bit import in_seven_bits, is_ours
 from fwd_mta.rules.signing import BodyHash, keys_for, signed
+from fwd_mta.rules.sts import Policy
+from fwd_mta.rules.tlsrpt import Applied, Failure
 
 _MOST_ADDRESSES = 5
 
@@ -58,6 +61,8 @@ class Trip:
         self._budget = _MOST_ADDRESSES
         self._in_clear_last: list[tuple[Host, Demand]] = []
         self._demand = Demand(self._destination.tls)
+        self._policy: Policy | None = None
+        self._is_watched = False
         self._is_certain = delivery.destination is self._destination
         self.way: Line | None = None
 
@@ -146,6 +151,8 @@ class Trip:
             self._is_certain = False  # the next trip may begin elsewhere
         raised = self._may_be_raised()
         policy = await means.policies.of(domain) if raised else None
+        self._policy = policy
+        self._is_watched = raised and means.count is not None
         for exchanger in found:
             if not self.findings.open() or self._budget <= 0:
                 return
@@ -153,6 +160,8 @@ class Trip:
             if isinstance(demand, str):
                 self._mistrust(exchanger.name, demand)
                 means.policies.doubt(domain)
+                if policy is not None:
+                    self._count(tlsrpt.by_sts(domain, policy), exchanger.name, demand)
                 continue
             self._demand = demand
             await self._visit_named(exchanger.name, share, by_dane=raised)
@@ -191,6 +200,7 @@ class Trip:
             found = security.by_records(self._demand.level, answer, names)
             if isinstance(found, str):
                 self._mistrust(name, found)
+                self._count(tlsrpt.by_dane(base, ()), name, found)
                 return False
             if found is not None:
                 self._demand = found
@@ -225,6 +235,7 @@ class Trip:
             self._shunned,
             host,
             demand,
+            self._witness(host),
         )
         await visit.run(in_clear=in_clear)
         line = visit.went_well
@@ -270,6 +281,25 @@ class Trip:
         trouble = Trouble("dns-failure" if self._destination.trusted else kind, detail)
         heard = Heard(Stage.DNS, None, trouble)
         self.findings.hope(self.findings.open(), heard)
+
+    # For reports
+
+    def _witness(self, host: Host) -> Witness | None:
+        count, domain = self._means.count, self._destination.next_hop
+        if count is None or not self._is_watched:
+            return None
+        trouble = self._means.policies.trouble(domain)
+        return Witness.of(count, domain, host.name, self._demand, self._policy, trouble)
+
+    def _count(self, applied: Applied, name: str, why: str) -> None:
+        """Count a host that was passed by for what its domain or its records say."""
+        count = self._means.count
+        if count is None or not self._is_watched:
+            return
+        dane = applied.kind is tlsrpt.Kind.TLSA
+        result = tlsrpt.DNSSEC_INVALID if dane else tlsrpt.INVALID
+        failure = Failure(result, name, reason=why)
+        count(self._destination.next_hop, applied, failure)
 
 
 def _is_local(destination: Destination) -> bool:

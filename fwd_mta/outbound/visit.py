@@ -16,6 +16,7 @@ from fwd_mta.outbound.transaction import (
     Transaction,
     lacking,
 )
+from fwd_mta.outbound.witness import Witness
 from fwd_mta.rules import security
 from fwd_mta.rules.security import Course, Demand
 
@@ -40,6 +41,7 @@ class Visit:
         shunned: frozenset[str],
         host: Host,
         demand: Demand,
+        witness: Witness | None = None,
     ) -> None:
         self.in_clear_at_last = False
         self.went_well: Line | None = None
@@ -51,6 +53,7 @@ class Visit:
         self._host = host
         self._name = str(host)
         self._demand = demand
+        self._witness = witness
         self._here: list[Recipient] = []
 
     async def run(self, *, in_clear: bool = False) -> None:
@@ -104,7 +107,22 @@ class Visit:
             creator: ClientTls = trust.proved_by(demand.records, demand.names, now)
         else:
             creator = trust.towards(self._host.name)
-        await Opening(connection, terms, creator).run()
+        # Asked now: a socket that is closed has no address any more.
+        ours = connection.transport.getHost() if self._witness else None
+        try:
+            await Opening(connection, terms, creator).run()
+        except NotOpened as why:
+            self._tell(connection, line, ours, why)
+            raise
+        self._tell(connection, line, ours, None)
+
+    def _tell(
+        self, connection: Connection, line: Line, ours: object, why: NotOpened | None
+    ) -> None:
+        """Have it counted for reports, once though it may be tried again in clear."""
+        if self._witness is not None and not line.in_clear:
+            source = str(getattr(ours, "host", ""))
+            self._witness.saw(connection, self._host, source, why)
 
     def _not_opened(self, why: NotOpened, *, in_clear: bool) -> bool:
         """Note that the host cannot be used; whether to come again, in clear."""

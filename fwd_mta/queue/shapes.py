@@ -143,6 +143,7 @@ class StoredEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: str | None = None
     finished_at: float | None = None
     redacted_at: float | None = None
+    lifetime: float | None = None
 
 
 class StoredRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -268,6 +269,7 @@ def entry_out(entry: QueueEntry) -> StoredEntry:
         entry.cause,
         entry.finished_at,
         entry.redacted_at,
+        entry.lifetime,
     )
 
 
@@ -384,4 +386,5 @@ def entry_in(entry: StoredEntry) -> QueueEntry:
         cause=entry.cause,
         finished_at=entry.finished_at,
         redacted_at=entry.redacted_at,
+        lifetime=entry.lifetime,
     )

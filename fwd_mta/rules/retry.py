@@ -33,6 +33,8 @@ class RetrySchedule:
 
     def expires_at(self, entry: QueueEntry) -> float:
         """The wall time of the last try."""
+        if entry.lifetime is not None:
+            return entry.clock_start + entry.lifetime
         if entry.envelope.reverse_path is None:
             return entry.clock_start + self.bounce_queue_lifetime
         return entry.clock_start + self.maximal_queue_lifetime

@@ -11,7 +11,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from typing_extensions import override
 
 from fwd_mta.mail.errors import FetchError
-from fwd_mta.net.https import HttpsPolicyHost
+from fwd_mta.net.https import HttpsPolicyHost, HttpsReportHost
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context, tls_factory
 from fwd_mta.world.certificates import Authority
 from fwd_mta.world.machine import SeededEntropy
@@ -35,6 +35,7 @@ class Policies(Resource):
         self.kind = b"text/plain; charset=utf-8"
         self.text: bytes | None = b"version: STSv1\n"
         self.asked: list[tuple[bytes, bytes]] = []
+        self.posted: tuple[bytes | None, bytes, bytes] | None = None
 
     def render_GET(self, request: HttpRequest) -> bytes | int:  # noqa: N802 - Twisted's
         """Answer."""
@@ -44,6 +45,18 @@ class Policies(Resource):
         request.setHeader(b"content-type", self.kind)
         request.setHeader(b"location", b"https://elsewhere.example/")
         return NOT_DONE_YET if self.text is None else self.text
+
+    def render_POST(self, request: HttpRequest) -> bytes:  # noqa: N802 - Twisted's
+        """Take a report."""
+        assert request.content is not None
+        self.posted = (
+            request.getHeader(b"content-type"),
+            request.uri,
+            request.content.read(),
+        )
+        request.setResponseCode(self.code)
+        request.setHeader(b"location", b"https://elsewhere.example/")
+        return b"x" * 100_000
 
 
 class HttpsTests(SynchronousTestCase):
@@ -69,6 +82,42 @@ class HttpsTests(SynchronousTestCase):
         site.requestFactory = Request
         factory = tls_factory(site, tls, self.clock)
         self.successResultOf(self.network.listen(f"{ADDRESS}:443", factory))
+
+    def post(self) -> Deferred[None]:
+        """Hand a report over."""
+        host = HttpsReportHost(
+            self.network,
+            TableResolver(addresses=self.names),
+            self.clock,
+            ClientTlsContext(AUTHORITY.pem),
+        )
+        work = Deferred.fromCoroutine(host.post(f"https://{NAME}/v1?a=b", b"packed"))
+        self.clock.pump([0.0] * 60)
+        self.clock.pump([0.05] * 20)
+        self.clock.pump([0.0] * 60)
+        return work
+
+    def test_a_report(self) -> None:
+        """Posted as what it is, to whoever asked, proved or not (RFC 8460 3)."""
+        for authority in (AUTHORITY, STRANGER):
+            self.setUp()
+            self.serve(authority)
+            self.site.code = 201
+            self.successResultOf(self.post())
+            wanted = (b"application/tlsrpt+gzip", b"/v1?a=b", b"packed")
+            self.assertEqual(self.site.posted, wanted)
+
+    def test_a_report_that_is_not_taken(self) -> None:
+        """Errors and redirects; no host, an inside one."""
+        for code in (301, 404, 500):
+            self.setUp()
+            self.serve()
+            self.site.code = code
+            self.failureResultOf(self.post(), FetchError)
+        self.setUp()
+        self.failureResultOf(self.post(), FetchError)
+        self.names[NAME] = ["10.0.0.1"]
+        self.failureResultOf(self.post(), FetchError)
 
     def fetch(self, seconds: float = 1.0) -> Deferred[str]:
         """Begin a fetch, and let time pass."""

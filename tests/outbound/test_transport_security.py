@@ -190,8 +190,8 @@ class _PolicyHost:
         return self.text
 
 
-class TransportSecurityTests(AgentCase):
-    """The table, and what goes over several messages."""
+class SecurityCase(AgentCase):
+    """The world of one row."""
 
     def world(self, row: Row) -> RemoteHost:
         """One exchanger, its names, and an agent of that world."""
@@ -239,6 +239,10 @@ class TransportSecurityTests(AgentCase):
         if result.tls is None:
             return "clear"
         return "encrypted" if "not verified" in result.tls else "verified"
+
+
+class TransportSecurityTests(SecurityCase):
+    """The table, and what goes over several messages."""
 
     def test_the_table(self) -> None:
         """Every row; what was not delivered was not seen by the host at all."""

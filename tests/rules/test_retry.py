@@ -51,6 +51,11 @@ class RetryScheduleTests(SynchronousTestCase):
         self.assertEqual(schedule.expires_at(entry(sender=None)), T0 + DAY)
         self.assertEqual(schedule.expires_at(entry()), T0 + 5 * DAY)
 
+    def test_a_message_with_a_lifetime_of_its_own(self) -> None:
+        """A TLS report is of no use after a day."""
+        short = replace(entry(), lifetime=DAY)
+        self.assertEqual(RetrySchedule().expires_at(short), T0 + DAY)
+
     def test_the_clock_starts_at_the_release_time(self) -> None:
         """A FUTURERELEASE message has its five days from its release (RFC 4865)."""
         held = entry()
