@@ -50,6 +50,7 @@ from fwd_mta.mail.session import Service
 from fwd_mta.net.database import BadDatabase, check_query, check_url, try_once
 from fwd_mta.net.tls import server_context
 from fwd_mta.rules.classification import RuleTable
+from fwd_mta.rules.notice_words import LANGUAGES
 from fwd_mta.rules.signing import signing_key
 from fwd_mta.tables import (
     ConfigError,
@@ -179,6 +180,17 @@ class Queue:
     delay_warning_time: float = key(duration(), "4h")
     bounce_size_limit: int = key(size(), "64KiB")
     minimum_free_space: int = key(size(), "100MB")
+
+
+LANGUAGE = choice(*LANGUAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """`[notices]`: in which language senders are told; an account's own goes first."""
+
+    language: str = key(LANGUAGE, "en")
+    domains: tuple[tuple[str, str], ...] = pairs(DOMAIN, LANGUAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +364,7 @@ class Configuration:
     submission: Submission = group(Submission)
     limits: Limits = group(Limits)
     queue: Queue = group(Queue)
+    notices: Notices = group(Notices)
     retention: Retention = group(Retention)
     delivery: Outgoing = group(Outgoing)
     dns: Dns = group(Dns)

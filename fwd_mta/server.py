@@ -48,7 +48,8 @@ from fwd_mta.interfaces import (
     WallClock,
     Worker,
 )
-from fwd_mta.mail.errors import StoreError
+from fwd_mta.mail.entry import QueueEntry
+from fwd_mta.mail.errors import LookUpFailed, StoreError
 from fwd_mta.mail.session import Service
 from fwd_mta.net.https import HttpsPolicyHost, HttpsReportHost
 from fwd_mta.net.metrics import Metrics, Reading
@@ -130,6 +131,7 @@ class Server:
         self.agent = self._make_agent(rules, trust)
         self.scheduler = self._make_scheduler()
         self.scheduler.return_paths = settings.return_paths_of(configuration)
+        self.scheduler.language_of = self._language_of
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
@@ -366,6 +368,18 @@ class Server:
             settings.notices_of(configuration),
             limits=settings.sites_of(configuration),
         )
+
+    async def _language_of(self, entry: QueueEntry) -> str:
+        """The language of a notice: the account's, the sender's domain's, the usual."""
+        notices, sender = self.configuration.notices, entry.envelope.reverse_path
+        try:
+            account = await self.accounts.find(entry.account) if entry.account else None
+        except LookUpFailed:
+            account = None
+        if account is not None and account.language:
+            return account.language
+        domain = sender.key[1] if sender else ""
+        return dict(notices.domains).get(domain, notices.language)
 
     def _make_factory(self, listener: Listener) -> SubmissionFactory:
         return SubmissionFactory(

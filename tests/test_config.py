@@ -125,6 +125,8 @@ VALUES: dict[str, tuple[str, str]] = {
     "dkim[].private_key": ('"/dkim.pem"', "1"),
     "dkim[].lifetime": ('"30d"', '"later"'),
     "metrics.address": ('"127.0.0.1:9464"', '":9464"'),
+    "notices.language": ('"fi"', '"xx"'),
+    "notices.domains.*": ('"de"', '"xx"'),
     "tlsrpt.sender": ('"tls@example.com"', '"tls"'),
     "tlsrpt.organization": ('"Example"', "1"),
     "tlsrpt.contact": ('"postmaster@example.com"', "1"),

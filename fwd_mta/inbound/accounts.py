@@ -21,6 +21,7 @@ from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.envelope import Notify
 from fwd_mta.mail.errors import LookUpFailed, SyntaxFault
 from fwd_mta.rules.inspection import ACTIONS, RULES
+from fwd_mta.rules.notice_words import LANGUAGES
 from fwd_mta.smtp.scram import ScramKeys, made_up_keys
 
 SCRAM_ITERATIONS = 32_768
@@ -252,6 +253,7 @@ def stored_account(table: Mapping[str, Any]) -> StoredAccount:
         recipients_per_account=table.get("recipients_per_account"),
         retention_content=None if content is None else _duration(content),
         rules=tuple((_rule(key), value) for key, value in rules.items()),
+        language=table.get("language"),
     )
     scram = tuple(ScramKeys.parse(one) for one in _list(table.get("scram", [])))
     return StoredAccount(account, tuple(_list(table["password"])), scram)
@@ -334,6 +336,10 @@ _KEYS = {
     ),
     "smtp": _Key(lambda value: isinstance(value, bool), "true or false"),
     "notify": _Key(_are_notices, "a list of " + ", ".join(_NOTIFY)),
+    "language": _Key(
+        lambda value: isinstance(value, str) and value in LANGUAGES,
+        "one of " + ", ".join(LANGUAGES),
+    ),
     "messages_per_account": _COUNT,
     "recipients_per_account": _COUNT,
     "rules": _Key(

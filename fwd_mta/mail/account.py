@@ -13,7 +13,8 @@ class Account:
     `login` is the full address, or "*@example.com" for a domain-wide credential;
     `send_as` holds addresses and "*@domain" patterns (empty: the login itself);
     None in a limit means the one of `[limits]` or `[retention]`; `rules` are what our
-    own checks do for it, where that is not what `[scan.rules]` says.
+    own checks do for it, where that is not what `[scan.rules]` says. `language` is
+    that of its notices; None: by domain.
     """
 
     login: str
@@ -24,6 +25,7 @@ class Account:
     recipients_per_account: int | None = None
     retention_content: float | None = None
     rules: tuple[tuple[str, str], ...] = ()
+    language: str | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:

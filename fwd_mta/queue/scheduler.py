@@ -6,7 +6,7 @@ anything acts on it; a record that the disk refuses is tried again, the delivery
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -42,7 +42,10 @@ LONGEST_NAP = 60.0
 
 
 class Scheduler:
-    """Runs the queue: at most `active_limit` entries in work at any time."""
+    """Runs the queue: at most `active_limit` entries in work at any time.
+
+    `language_of` gives the language in which an entry's sender is told.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Scheduler:
         self._again = False
         self._idle: Deferred[None] | None = None
         self.longest_nap = LONGEST_NAP
+        self.language_of: Callable[[QueueEntry], Awaitable[str]] = _english
         self.stopping = True
 
     def start(self) -> None:
@@ -265,3 +269,7 @@ class Scheduler:
     def _trouble(self, where: str, error: BaseException | None) -> None:
         what = f"{type(error).__name__}: {error}"
         self.machine.emit(Trouble(f"scheduler {where}", what))
+
+
+async def _english(_: QueueEntry) -> str:
+    return "en"

@@ -83,6 +83,7 @@ class Office(Protocol):
     schedule: RetrySchedule
     style: NoticeStyle
     return_paths: ReturnPaths
+    language_of: Callable[[QueueEntry], Awaitable[str]]
     sites: Sites
 
     def turn(self, entry: QueueEntry, destination: Destination) -> Asked:
@@ -484,6 +485,7 @@ class Work:
             message_id=message_id,
             help_url=style.help_url,
             contact=style.contact,
+            language=await self._of.language_of(self._entry),
         )
         made = Message(head, body)
         standings = tuple(Standing(one, now) for one in envelope.recipients)

@@ -13,6 +13,7 @@ from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.entry import (
     Category,
     DeliveryResult,
+    Diagnosis,
     Notice,
     NoticeKind,
     QueueEntry,
@@ -22,6 +23,7 @@ from fwd_mta.mail.entry import (
 from fwd_mta.mail.envelope import Body, Envelope, Notify, Recipient, Ret
 from fwd_mta.mail.header import Field, join, make_field
 from fwd_mta.rules.encoding import quoted_printable
+from fwd_mta.rules.notice_words import Words, words_of
 from fwd_mta.rules.stamping import format_date
 
 _SAID_LIMIT = 900
@@ -44,58 +46,6 @@ _WANTED = {
     NoticeKind.DELIVERED: Notify.SUCCESS,
     NoticeKind.RELAYED: Notify.SUCCESS,
 }
-
-_SUBJECT = {
-    NoticeKind.FAILED: "Undeliverable: your message to {whom}",
-    NoticeKind.DELAYED: "Delayed, still trying: your message to {whom}",
-    NoticeKind.DELIVERED: "Delivered: your message to {whom}",
-    NoticeKind.RELAYED: "Passed on: your message to {whom}",
-}
-
-_OPENING = {
-    NoticeKind.FAILED: (
-        "Your message of {date} could not be delivered to {whom}."
-        " It will not be tried again."
-    ),
-    NoticeKind.DELAYED: (
-        "Your message of {date} has not reached {whom} yet. You need not send it"
-        " again: this server keeps trying{until}."
-    ),
-    NoticeKind.DELIVERED: "Your message of {date} was delivered to {whom}.",
-    NoticeKind.RELAYED: (
-        "Your message of {date} was handed to the mail server of {whom}. That server"
-        " does not report back, so this is the last you hear from us about it."
-    ),
-}
-
-_ADVICE: Mapping[Category, str] = {
-    Category.BLOCKLIST: (
-        "The person who runs this mail server has to have its address taken off the"
-        " list. Tell them, and pass on the words above."
-    ),
-    Category.SPAM: (
-        "Change what the message says or links to, or reach the recipient another way."
-    ),
-    Category.VIRUS: (
-        "Check your computer, and share files by another way than an attachment."
-    ),
-    Category.POLICY: "Ask the recipient what their mail system allows.",
-    Category.DMARC: (
-        "The person who runs your domain has to set up SPF, DKIM and DMARC for it."
-    ),
-    Category.AUTH: "The person who runs your domain has to set up SPF and DKIM for it.",
-    Category.RECIPIENT: (
-        "Check the address for mistakes, or ask the recipient for the right one."
-    ),
-    Category.SENDER: "Send from another address of yours, or have this one set right.",
-    Category.CAPACITY: "Tell the recipient another way that the mailbox is full.",
-    Category.RATE: "Send it again later, and less at a time.",
-    Category.MESSAGE: "Make the message smaller or simpler and send it again.",
-    Category.DNS: "Check the part of the address after the @ for mistakes.",
-    Category.TLS: "Ask the person who runs this mail server to look at the reason.",
-    Category.CONFIG: "Tell the recipient another way; their mail system is at fault.",
-}
-_OTHER_ADVICE = "Send it again later, or reach the recipient another way."
 
 
 def wants(entry: QueueEntry, kind: NoticeKind, recipient: Recipient) -> bool:
@@ -125,6 +75,17 @@ class _About:
     attempted_at: float
     help_url: str
     contact: str
+    words: Words
+
+    @property
+    def is_international(self) -> bool:
+        """Whether RFC 6533's parts are due: the client has SMTPUTF8, and it is needed.
+
+        The client's parameter alone does not count: some give it always.
+        """
+        return self.entry.envelope.smtputf8 and any(
+            not one.recipient.mailbox.as_ascii.is_ascii for one in self.standings
+        )
 
 
 def compose(
@@ -141,11 +102,13 @@ def compose(
     contact: str = "",
     until: float | None = None,
     attempted_at: float | None = None,
+    language: str = "en",
 ) -> tuple[Envelope, bytes, bytes]:
     """Write a notice: its envelope, header section and body, for the original sender.
 
     `head` and `body` are the message it is about; `body` None when it is too large to
     return. `until` is when we give up, `attempted_at` the last try (default: now).
+    People read it in `language`, as far as we have words in it.
     """
     sender = entry.envelope.reverse_path
     if sender is None:
@@ -161,6 +124,7 @@ def compose(
         tried,
         help_url,
         contact,
+        words_of(language),
     )
     parts = [_for_people(about), _for_programs(about), _returned(about, head, body)]
     eight_bit = not all(part.isascii() for part in parts)
@@ -194,11 +158,12 @@ def _fields(
     host = about.hostname
     report = f'multipart/report; report-type=delivery-status; boundary="{boundary}"'
     cause = _MESSAGE_ID.fullmatch(about.entry.message_id.strip())
+    subject = about.words.subjects[about.kind].format(whom=_named(about))
     values = {
         "Date": format_date(about.now),
         "From": f"Mail Delivery System <MAILER-DAEMON@{host}>",
         "To": f"<{sender.as_ascii}>",
-        "Subject": _SUBJECT[about.kind].format(whom=_named(about)),
+        "Subject": subject,
         "Message-ID": message_id if message_id.startswith("<") else f"<{message_id}>",
         "In-Reply-To": cause[0] if cause else "",
         "References": cause[0] if cause else "",
@@ -208,7 +173,7 @@ def _fields(
         "Content-Transfer-Encoding": "8bit" if eight_bit else "",
     }
     return join(
-        make_field(name, value, smtputf8=True)
+        make_field(name, value, smtputf8=name == "To")
         for name, value in values.items()
         if value
     )
@@ -216,10 +181,15 @@ def _fields(
 
 def _named(about: _About) -> str:
     """The recipient in a subject, or how many there are."""
-    if len(about.standings) != 1:
-        return f"{len(about.standings)} recipients"
+    words, count = about.words, len(about.standings)
+    if count != 1:
+        return words.to_many.format(count=count)
     mailbox = about.standings[0].recipient.mailbox.as_ascii
-    return str(mailbox) if mailbox.is_ascii else "1 recipient"
+    if mailbox.is_ascii:
+        return words.to_one.format(address=mailbox)
+    return words.to_one.format(
+        address=_visible(str(about.standings[0].recipient.mailbox))
+    )
 
 
 def _multipart(boundary: str, parts: Sequence[bytes]) -> bytes:
@@ -235,11 +205,15 @@ def _free_boundary(boundary: str, parts: Sequence[bytes]) -> str:
     return boundary
 
 
-def _part(media_type: str, content: bytes, encoding: str = "") -> bytes:
-    fields = [make_field("Content-Type", media_type)]
-    if encoding:
-        fields.append(make_field("Content-Transfer-Encoding", encoding))
-    return join(fields) + b"\r\n" + content
+def _part(
+    media_type: str, content: bytes, encoding: str = "", language: str = ""
+) -> bytes:
+    fields = {
+        "Content-Type": media_type,
+        "Content-Transfer-Encoding": encoding,
+        "Content-Language": language,
+    }
+    return _group(fields) + b"\r\n" + content
 
 
 # First part: for people
@@ -247,21 +221,26 @@ def _part(media_type: str, content: bytes, encoding: str = "") -> bytes:
 
 def _for_people(about: _About) -> bytes:
     text = "\r\n".join(_lines(about)) + "\r\n"
+    language = about.words.language
     if text.isascii():
-        return _part("text/plain; charset=us-ascii", text.encode("ascii"))
-    content = quoted_printable(text.encode("utf-8", "replace"))
-    return _part("text/plain; charset=utf-8", content, "quoted-printable")
+        octets, kind, encoding = text.encode(), "text/plain; charset=us-ascii", ""
+    else:
+        octets = quoted_printable(text.encode("utf-8", "replace"))
+        kind, encoding = "text/plain; charset=utf-8", "quoted-printable"
+    return _part(kind, octets, encoding, language)
 
 
 def _lines(about: _About) -> Iterator[str]:
     """All the words of a notice."""
+    words = about.words
     several = len(about.standings) != 1
-    opening = _OPENING[about.kind].format(
-        date=format_date(about.entry.queued_at),
-        whom="these recipients" if several else "this recipient",
-        until=f" until {format_date(about.until)}" if about.until else "",
+    until = words.until.format(date=words.date(about.until)) if about.until else ""
+    opening = words.openings[about.kind].format(
+        date=words.date(about.entry.queued_at),
+        until=until,
+        **(words.many if several else words.one),
     )
-    yield from _wrapped(f"This is the mail server {about.hostname}.")
+    yield from _wrapped(words.server.format(host=about.hostname))
     yield ""
     yield from _wrapped(opening)
     for standing in about.standings:
@@ -273,37 +252,41 @@ def _lines(about: _About) -> Iterator[str]:
 
 def _lines_about(about: _About, standing: Standing) -> Iterator[str]:
     """What happened to one recipient, in whose words, and what to do."""
+    words, result = about.words, standing.last
     yield from _wrapped(f"<{_visible(str(standing.recipient.mailbox))}>", 2)
     if about.kind is NoticeKind.FAILED and standing.state is StandingState.EXPIRED:
-        yield from _wrapped(
-            f"The time allowed for it is over (tries: {standing.attempts}).",
-            4,
-        )
-    result = standing.last
-    diagnosis = result.diagnosis if result else None
-    if diagnosis:
-        yield from _wrapped(_printable(diagnosis.message), 4)
+        yield from _wrapped(words.over.format(tries=standing.attempts), 4)
+    if result and result.diagnosis:
+        yield from _wrapped(_happened(words, result.diagnosis), 4)
     if result and result.reply:
-        yield from _wrapped(f"The other side{_at(result)} said:", 4)
+        yield from _wrapped(words.said.format(by=_by(words, result)), 4)
         yield from _wrapped(_printable(str(result.reply)), 6)
     if about.kind is NoticeKind.FAILED:
+        diagnosis = result.diagnosis if result else None
         category = diagnosis.category if diagnosis else Category.OTHER
-        advice = _ADVICE.get(category, _OTHER_ADVICE)
-        yield from _wrapped(f"What you can do: {advice}", 4)
+        advice = words.advice.get(category, words.other_advice)
+        yield from _wrapped(words.advice_is.format(advice=advice), 4)
     if about.kind is NoticeKind.DELAYED and standing.next_attempt_at > about.now:
-        yield from _wrapped(f"Next try: {format_date(standing.next_attempt_at)}", 4)
+        date = words.date(standing.next_attempt_at)
+        yield from _wrapped(words.next_try.format(date=date), 4)
+
+
+def _happened(words: Words, diagnosis: Diagnosis) -> str:
+    """What was wrong: our diagnosis is English, another language has a sentence."""
+    return words.happened.get(diagnosis.category) or _printable(diagnosis.message)
 
 
 def _closing(about: _About) -> Iterator[str]:
-    yield from _wrapped(f"Your message has the number {about.entry.id} here.")
+    words = about.words
+    yield from _wrapped(words.number.format(id=about.entry.id))
     if about.help_url:
-        yield from _wrapped(f"Help: {_printable(about.help_url)}")
+        yield from _wrapped(words.help.format(url=_printable(about.help_url)))
     if about.contact:
-        yield from _wrapped(f"Contact: {_printable(about.contact)}")
+        yield from _wrapped(words.contact.format(contact=_printable(about.contact)))
 
 
-def _at(result: DeliveryResult) -> str:
-    return f", {_printable(result.host)}," if result.host else ""
+def _by(words: Words, result: DeliveryResult) -> str:
+    return words.said_by.format(host=_printable(result.host)) if result.host else ""
 
 
 def _wrapped(text: str, indent: int = 0) -> list[str]:
@@ -329,19 +312,32 @@ def _visible(text: str) -> str:
     return _INVISIBLE.sub(" ", text[:_SAID_LIMIT])
 
 
-# Second part: for programs (RFC 3464 2)
+# Second part: for programs (RFC 3464 2, RFC 6533 4)
 
 
 def _for_programs(about: _About) -> bytes:
     groups = [_message_fields(about)]
     groups += [_recipient_fields(about, standing) for standing in about.standings]
-    content = b"\r\n".join(_group(group) for group in groups)
-    return _part("message/delivery-status", content)
+    if not about.is_international:
+        content = b"\r\n".join(_group(group) for group in groups)
+        return _part("message/delivery-status", content)
+    content = b"\r\n".join(_group(group, smtputf8=True) for group in groups)
+    return _global_part(about, "message/global-delivery-status", content)
 
 
-def _group(values: Mapping[str, str]) -> bytes:
+def _global_part(about: _About, media_type: str, content: bytes) -> bytes:
+    """A part that may hold UTF-8: 8bit where the way back has SMTPUTF8 for certain."""
+    sender = about.entry.envelope.reverse_path
+    if sender is not None and not sender.as_ascii.is_ascii:
+        return _part(media_type, content, "8bit")
+    return _part(media_type, quoted_printable(content), "quoted-printable")
+
+
+def _group(values: Mapping[str, str], *, smtputf8: bool = False) -> bytes:
     fields: list[Field] = [
-        make_field(name, value) for name, value in values.items() if value
+        make_field(name, value, smtputf8=smtputf8)
+        for name, value in values.items()
+        if value
     ]
     return join(fields)
 
@@ -360,7 +356,9 @@ def _recipient_fields(about: _About, standing: Standing) -> dict[str, str]:
     until = about.until if about.kind is NoticeKind.DELAYED else None
     return {
         "Original-Recipient": _original(standing.recipient),
-        "Final-Recipient": _final(standing.recipient.mailbox),
+        "Final-Recipient": _final(
+            standing.recipient.mailbox, plain=about.is_international
+        ),
         "Action": about.kind.value,
         "Status": _status(about.kind, standing),
         "Remote-MTA": _remote(result),
@@ -382,10 +380,15 @@ def _original(recipient: Recipient) -> str:
     return f"{_printable(kind)}; {_printable(plain)}"
 
 
-def _final(mailbox: Mailbox) -> str:
-    """RFC 3464 2.3.2, and RFC 6533 3 where letters beyond ASCII are needed."""
+def _final(mailbox: Mailbox, *, plain: bool) -> str:
+    """RFC 3464 2.3.2, and RFC 6533 3 where letters beyond ASCII are needed.
+
+    `plain`: in their own letters, as message/global-delivery-status may have them.
+    """
     if mailbox.as_ascii.is_ascii:
         return f"rfc822; {_printable(str(mailbox.as_ascii))}"
+    if plain:
+        return f"utf-8; {_visible(str(mailbox))}"
     return "utf-8; " + _NOT_UNITEXT.sub(
         lambda found: f"\\x{{{ord(found[0]):02X}}}", str(mailbox)
     )
@@ -438,21 +441,23 @@ def _returned(about: _About, head: bytes, body: bytes | None) -> bytes:
     envelope = about.entry.envelope
     full = envelope.ret is Ret.FULL and about.kind is NoticeKind.FAILED
     if body is None or not full or envelope.require_tls or _is_long(body):
-        return _returned_header(head)
+        return _returned_header(about, head)
     if _is_long(head):
-        return _returned_header(head)
+        return _returned_header(about, head)
     media_type = "message/rfc822" if head.isascii() else "message/global"
     content = head + b"\r\n" + body
     encoding = "" if content.isascii() else "8bit"
     return _part(media_type, content, encoding)
 
 
-def _returned_header(head: bytes) -> bytes:
-    """The header section, encoded where it is not plain (RFC 3462 2)."""
+def _returned_header(about: _About, head: bytes) -> bytes:
+    """The header section, encoded where it is not plain (RFC 3462 2, RFC 6533 6)."""
     if len(head) > _HEAD_LIMIT:
         head = head[: head.rfind(b"\r\n", 0, _HEAD_LIMIT) + 2]
     if head.isascii() and not _is_long(head):
         return _part("text/rfc822-headers", head)
+    if about.entry.envelope.smtputf8 and not head.isascii() and not _is_long(head):
+        return _global_part(about, "message/global-headers", head)
     return _part(
         "text/rfc822-headers; charset=utf-8", quoted_printable(head), "quoted-printable"
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from quopri import decodestring
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -558,7 +559,7 @@ class InternationalTests(SynchronousTestCase):
         )
         self.assertTrue(written.octets.isascii())
         self.assertFalse(written.envelope.smtputf8)
-        self.assertIn("to 1 recipient", str(written.message["Subject"]))
+        self.assertIn("to jörg+x@example.net", str(written.message["Subject"]))
 
     def test_recipient_domain(self) -> None:
         """A domain in its own letters is written with A-labels for programs."""
@@ -588,3 +589,59 @@ class InternationalTests(SynchronousTestCase):
         written = Written(with_standings(entry("a\u202eb\u200b@example.net")))
         self.assertNotIn("\u202e", written.text)
         self.assertNotIn("\u200b", written.text)
+
+    def test_global_parts(self) -> None:
+        """A client with SMTPUTF8 gets addresses and header in their own letters."""
+        known = entry("jörg@example.net", "bob@example.net")
+        envelope = replace(known.envelope, smtputf8=True)
+        known = with_standings(replace(known, envelope=envelope))
+        head = "From: ann@example.com\r\nSubject: Grüße\r\n".encode()
+        written = Written(known, head=head)
+        kinds = [part.get_content_type() for part in written.parts]
+        self.assertEqual(
+            kinds,
+            ["text/plain", "message/global-delivery-status", "message/global-headers"],
+        )
+        status = _octets(written.parts[1]).decode()
+        self.assertIn("Final-Recipient: utf-8; jörg@example.net\r\n", status)
+        self.assertIn("Final-Recipient: rfc822; bob@example.net\r\n", status)
+        self.assertIn(head, _octets(written.parts[2]))
+        self.assertTrue(written.octets.isascii(), "it can go to any host")
+
+    def test_global_parts_to_a_sender_who_needs_them(self) -> None:
+        """The way to a non-ASCII sender has SMTPUTF8, and so 8-bit (RFC 6533 4)."""
+        known = entry("jörg@example.net", sender="ännä@example.com")
+        envelope = replace(known.envelope, smtputf8=True)
+        written = Written(with_standings(replace(known, envelope=envelope)))
+        self.assertIn("utf-8; jörg@example.net".encode(), written.body)
+        self.assertIs(written.envelope.body, Body.EIGHT_BIT)
+        self.assertTrue(written.envelope.smtputf8)
+
+    def test_the_parameter_alone(self) -> None:
+        """A client that always says SMTPUTF8 gets what everybody gets."""
+        known = entry()
+        envelope = replace(known.envelope, smtputf8=True)
+        written = Written(with_standings(replace(known, envelope=envelope)))
+        kinds = [part.get_content_type() for part in written.parts]
+        self.assertIn("message/delivery-status", kinds)
+        self.assertIn("text/rfc822-headers", kinds)
+
+    def test_hostile_letters(self) -> None:
+        """No address breaks a line of the part for programs."""
+        known = entry("jö\u2028rg\u202e@example.net")
+        envelope = replace(known.envelope, smtputf8=True)
+        written = Written(with_standings(replace(known, envelope=envelope)))
+        status = _octets(written.parts[1]).decode()
+        self.assertIn("Final-Recipient: utf-8; jö rg @example.net\r\n", status)
+
+
+def _octets(part: EmailMessage) -> bytes:
+    """A part's content, decoded; Python reads what it calls message/* differently."""
+    if not part.is_multipart():
+        content = part.get_payload(decode=True)
+        return content if isinstance(content, bytes) else b""
+    inner = part.get_payload(0)
+    assert isinstance(inner, EmailMessage)
+    octets = str(inner).replace("\r\n", "\n").replace("\n", "\r\n").encode()
+    coded = part["Content-Transfer-Encoding"] == "quoted-printable"
+    return decodestring(octets) if coded else octets
