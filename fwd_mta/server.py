@@ -373,7 +373,7 @@ class Server:
         """The language of a notice: the account's, the sender's domain's, the usual."""
         notices, sender = self.configuration.notices, entry.envelope.reverse_path
         try:
-            account = await self.accounts.find(entry.account) if entry.account else None
+            account = await self.logins.find(entry.account) if entry.account else None
         except LookUpFailed:
             account = None
         if account is not None and account.language:
