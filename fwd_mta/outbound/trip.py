@@ -150,6 +150,8 @@ class Trip:
         if len(found) > 1 and found[0].preference == found[1].preference:
             self._is_certain = False  # the next trip may begin elsewhere
         raised = self._may_be_raised()
+        if not raised and not self._destination.trusted:
+            self._is_certain = False  # the next message may be one that asks for more
         policy = await means.policies.of(domain) if raised else None
         self._policy = policy
         self._is_watched = raised and means.count is not None

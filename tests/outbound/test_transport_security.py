@@ -11,7 +11,8 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fwd_mta.mail.entry import Action, DeliveryResult
+from fwd_mta.interfaces import Delivery
+from fwd_mta.mail.entry import Action, Attempt, DeliveryResult
 from fwd_mta.mail.envelope import Envelope
 from fwd_mta.mail.errors import FetchError
 from fwd_mta.mail.message import Message
@@ -285,6 +286,24 @@ class TransportSecurityTests(SecurityCase):
         lifted = Row("", "", "", head=LIFTED)
         words = [self.word(self.send(each)) for each in (lifted, row, lifted, row)]
         self.assertEqual(words, ["clear", "retried", "clear", "retried"])
+
+    def test_no_straight_way_behind_a_message_that_lifts(self) -> None:
+        """What went without its domain's policy opens no way for what must obey it."""
+        lifted = Row("", "", "unknown", [WRONG], True, ENFORCE, head=LIFTED)
+        self.world(lifted)
+        self.assertEqual(self.word(self.send(lifted)), "encrypted")
+        delivery = Delivery(
+            "2",
+            Envelope(SENDER, _recipients("ann")),
+            Destination(Via.MX, "example.com"),
+            MESSAGE,
+            self._note,
+        )
+        done: list[Attempt] = []
+        began = self.agent.at_once(delivery, done.append)
+        self.run_for(1)
+        self.assertFalse(began, done)
+        self.assertEqual(len(self.inbox.messages), 1)
 
     def test_the_next_exchanger_may_prove_it(self) -> None:
         """A host that fails is passed by; the one that the policy names takes it."""
