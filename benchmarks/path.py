@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
 from typing_extensions import override
 
 from benchmarks import serve
@@ -34,6 +35,7 @@ from fwd_mta.mail.route import Destination
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock
 from fwd_mta.net.disk import SystemDisk
+from fwd_mta.net.drive import drive
 from fwd_mta.net.log import EventLog
 from fwd_mta.net.tls import ClientTlsContext
 from fwd_mta.server import Seams, Server
@@ -93,6 +95,11 @@ class InstantAgent:
             for one in recipients
         )
         return Attempt(time.time(), time.time(), results)
+
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        """Begin, and be done as soon as the dot is noted."""
+        drive(self.deliver(delivery), done, Failure.raiseException)
+        return True
 
     async def site(self, destination: Destination) -> str:
         """One site for all."""

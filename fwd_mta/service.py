@@ -28,8 +28,9 @@ from fwd_mta.net.disk import SystemDisk, lock_text
 from fwd_mta.net.log import EventLog
 from fwd_mta.net.network import ReactorNetwork
 from fwd_mta.net.notify import READY, RELOADING, STOPPING, sd_notify
+from fwd_mta.net.polling import poll_directly
 from fwd_mta.net.tls import ClientTlsContext
-from fwd_mta.net.worker import ThreadWorker
+from fwd_mta.net.worker import LoneWorker, ThreadWorker
 from fwd_mta.outbound.resolver import DnsResolver
 from fwd_mta.server import Seams, Server
 from fwd_mta.settings import CannotServeError
@@ -126,7 +127,7 @@ class MailService(Service):
         self._configuration = configuration
         self._load = load
         self._storage = ThreadWorker(reactor, "storage", STORAGE_THREADS)
-        self._journal = ThreadWorker(reactor, "journal", 1)
+        self._journal = LoneWorker(reactor, "journal")
         self._hashing = ThreadWorker(reactor, "hashing", HASHING_THREADS)
         self.emit = EventLog()
         self.server: Server | None = None
@@ -146,6 +147,7 @@ class MailService(Service):
     def startService(self) -> None:
         """Begin to serve as soon as the reactor runs."""
         super().startService()
+        poll_directly(self._reactor)
         self.emit.gather(self._reactor, SystemClock())
         self._storage.start()
         self._journal.start()

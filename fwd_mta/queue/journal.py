@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -86,6 +86,11 @@ class SegmentWriter:
     def length(self) -> int:
         """Octets in the open segment."""
         return self._length
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether a segment is open and not full."""
+        return self._file is not None and self._length < SEGMENT_OCTETS
 
     @property
     def open_number(self) -> int | None:
@@ -235,11 +240,31 @@ class Journal:
 
     def progress(self, mail: Mail, lines: bytes) -> Deferred[None]:
         """Write more records of a message; they survive a kill when it fires."""
+        item = Item(Kind.LINES, mail.id, lines)
+        if self.writer.takes_more and not (self._running or self._rotate):
+            return self._at_once(mail, item)
 
         def written(_: Written) -> None:
             mail.lines += lines
 
-        return self._write(Item(Kind.LINES, mail.id, lines), False, written)
+        return self._write(item, False, written)
+
+    def _at_once(self, mail: Mail, item: Item) -> Deferred[None]:
+        """Write a record that waits for no sync, while the thread rests.
+
+        That is a copy to the page cache, as a line of the log is; two changes of
+        threads would take ten times as long.
+        """
+        try:
+            self.writer.write((item,), sync=False)
+        except BaseException as error:  # noqa: BLE001 - as a job on the thread
+            self._note()
+            self._sync_soon()
+            return fail(store_error(error) if isinstance(error, Exception) else error)
+        mail.lines += item.octets
+        if self._soon is None:
+            self._sync_soon()
+        return succeed(None)
 
     def moved(self, item: Item) -> Deferred[None]:
         """Write that something is a file now; durable when it fires."""

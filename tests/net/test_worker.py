@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
-from fwd_mta.net.worker import ThreadWorker
+from fwd_mta.net.worker import LoneWorker, ThreadWorker
 
 
 class ThreadWorkerTests(TestCase):
@@ -19,10 +19,13 @@ class ThreadWorkerTests(TestCase):
 
     @override
     def setUp(self) -> None:
-        threads = cast("IReactorFromThreads", reactor)
-        self.worker = ThreadWorker(threads, "store", 1)
+        self.worker = self.make(cast("IReactorFromThreads", reactor))
         self.worker.start()
         self.addCleanup(self.worker.stop)
+
+    def make(self, threads: IReactorFromThreads) -> ThreadWorker | LoneWorker:
+        """The worker under test, with one thread."""
+        return ThreadWorker(threads, "store", 1)
 
     async def test_elsewhere(self) -> None:
         """A job runs on a thread of its own; the answer arrives on the reactor's."""
@@ -45,3 +48,25 @@ class ThreadWorkerTests(TestCase):
         for job in jobs:
             await job
         self.assertEqual(done, list(range(20)))
+
+
+class LoneWorkerTests(ThreadWorkerTests):
+    """The same holds for the worker of many short jobs."""
+
+    @override
+    def make(self, threads: IReactorFromThreads) -> LoneWorker:
+        return LoneWorker(threads, "store")
+
+    async def test_end(self) -> None:
+        """What was asked for is done before the thread ends; a second stop is fine."""
+        done: list[int] = []
+        jobs = [self.worker.run(partial(done.append, n)) for n in range(100)]
+        self.worker.stop()
+        self.worker.stop()
+        self.assertEqual(done, list(range(100)))
+        for job in jobs:
+            await job
+
+    def test_never_started(self) -> None:
+        """A worker that never began can be stopped."""
+        self.make(cast("IReactorFromThreads", reactor)).stop()
