@@ -25,6 +25,7 @@ from fwd_mta.kinds import (
     HOSTNAME,
     IP,
     LISTEN_ADDRESS,
+    LOGIN,
     MAILBOX,
     NAME_SERVER,
     NETWORK,
@@ -180,6 +181,17 @@ class Queue:
     delay_warning_time: float = key(duration(), "4h")
     bounce_size_limit: int = key(size(), "64KiB")
     minimum_free_space: int = key(size(), "100MB")
+    index: bool = key(YES_NO, True)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionTerm:
+    """A `[[retention.term]]`: another term for one account, or all of a domain."""
+
+    account: str | None = optional(LOGIN)
+    domain: str | None = optional(DOMAIN)
+    content: float | None = optional(duration())
+    record: float | None = optional(duration())
 
 
 LANGUAGE = choice(*LANGUAGES)
@@ -199,6 +211,7 @@ class Retention:
 
     content: float = key(duration(), "30d")
     record: float = key(duration(), "90d")
+    terms: tuple[RetentionTerm, ...] = groups(RetentionTerm, "term")
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,6 +502,9 @@ def _judge_reports(configuration: Configuration, reader: Reader) -> None:
         reader.note("tlsrpt.sender", what, "write a [[dkim]] for that domain")
 
 
+_OUTLIVES = "a record outlives the content it is about"
+
+
 def _judge_queue(configuration: Configuration, reader: Reader) -> None:
     queue = configuration.queue
     if queue.minimal_backoff_time > queue.maximal_backoff_time:
@@ -499,8 +515,15 @@ def _judge_queue(configuration: Configuration, reader: Reader) -> None:
     retention = configuration.retention
     if retention.record < retention.content:
         what = "is shorter than retention.content"
-        allowed = "a record outlives the content it is about"
-        reader.note("retention.record", what, allowed)
+        reader.note("retention.record", what, _OUTLIVES)
+    for number, one in enumerate(retention.terms, start=1):
+        path = f"retention.term[{number}]"
+        if (one.account is None) is (one.domain is None):
+            reader.note(path, "is for nobody", "write either account, or domain")
+        content = retention.content if one.content is None else one.content
+        record = retention.record if one.record is None else one.record
+        if record < content:
+            reader.note(f"{path}.record", "is shorter than its content", _OUTLIVES)
 
 
 def _judge_relayhost(configuration: Configuration, reader: Reader) -> None:

@@ -7,6 +7,7 @@ contract tests. Timers run on Twisted's `IReactorTime`; dates on `WallClock`.
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from sqlite3 import Connection
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -14,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFact
 from twisted.internet.protocol import DatagramProtocol
 
 from fwd_mta.mail.account import Account
-from fwd_mta.mail.entry import Attempt, EntryFilter, QueueEntry, Step
+from fwd_mta.mail.entry import Attempt, EntryFilter, QueueEntry, Status, Step
 from fwd_mta.mail.envelope import Envelope, Recipient
 from fwd_mta.mail.message import Body, Message
 from fwd_mta.mail.noun import noun
@@ -144,6 +145,16 @@ class Disk(Protocol):
 
         `text` says who holds it; StoreError, with that text, when another does.
         """
+
+
+class Databases(Protocol):
+    """SQLite files, for what is derived and disposable."""
+
+    def open(self, path: str) -> Connection:
+        """Open or make one, for one thread at a time; nobody else may read it."""
+
+    def remove(self, path: str) -> None:
+        """Remove one and what belongs to it; fine if there is none."""
 
 
 # Network
@@ -373,6 +384,39 @@ class Census:
     oldest: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries of a list, oldest first; `next` goes into `after`, None: the end."""
+
+    entries: tuple[QueueEntry, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Some ids of a list, as the index knows them; `next` as in a page."""
+
+    ids: tuple[str, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A part of a count: how many of each state, how many on hold."""
+
+    counts: Mapping[Status, int]
+    held: int = 0
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A part of a count of recipients that wait: a name, its row by age."""
+
+    rows: Mapping[str, Sequence[int]]
+    next: str | None = None
+
+
 class FindingKind(StrEnum):
     """What is wrong with something on the disk."""
 
@@ -412,6 +456,21 @@ class QueueKeeper(Protocol):
 
     def entries(self, wanted: EntryFilter) -> Awaitable[list[QueueEntry]]:
         """Entries that the filter takes, oldest first."""
+
+    def page(self, wanted: EntryFilter) -> Awaitable[Page]:
+        """The next entries that the filter takes, `wanted.limit` at most.
+
+        A page may be short, or empty, and not the last: each takes little time.
+        """
+
+    def ids(self, wanted: EntryFilter) -> Awaitable[Ids]:
+        """The next ids that the filter takes, by the index: nothing is opened."""
+
+    def tally(self, wanted: EntryFilter) -> Awaitable[Tally]:
+        """Count what the filter takes, the next part of it."""
+
+    def shape(self, by: str, now: float, after: str = "") -> Awaitable[Shape]:
+        """Count the recipients that wait by "site" or "domain" and age, a part."""
 
     def timeline(self, entry_id: str) -> Awaitable[list[Step]]:
         """All that happened to an entry; empty if it is not known."""

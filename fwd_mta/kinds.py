@@ -227,6 +227,14 @@ def _address(value: object) -> Mailbox:
 ADDRESS = Kind('a full address, as in "bounces@example.com"', _address)
 
 
+def _login(value: object) -> str:
+    found = _mailbox(_some_text(value))
+    return str(found).lower()
+
+
+LOGIN = Kind('a login, as in "you@example.com"', _login)
+
+
 def _path(value: object) -> str:
     text = _some_text(value)
     if text.endswith("/") and text != "/":

@@ -14,13 +14,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
 from fwd_mta import settings
-from fwd_mta.admin.control import (
-    CommandError,
-    Commands,
-    ControlFactory,
-    Json,
-    text_of,
-)
+from fwd_mta.admin.asking import CommandError, Json, text_of
+from fwd_mta.admin.control import Commands
+from fwd_mta.admin.control_socket import ControlFactory
 from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.admin.retention import Retention
@@ -41,6 +37,7 @@ from fwd_mta.inbound.sql import SqlAccounts
 from fwd_mta.inbound.watching import AccountsWatch
 from fwd_mta.interfaces import (
     Database,
+    Databases,
     Disk,
     Entropy,
     Network,
@@ -48,6 +45,7 @@ from fwd_mta.interfaces import (
     WallClock,
     Worker,
 )
+from fwd_mta.mail.account import Account
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import LookUpFailed, StoreError
 from fwd_mta.mail.session import Service
@@ -67,6 +65,7 @@ from fwd_mta.outbound.policy_file import PolicyFile
 from fwd_mta.outbound.tls_reports import TlsReports
 from fwd_mta.queue.alarms import Alarms
 from fwd_mta.queue.files import FileStore
+from fwd_mta.queue.index import Index
 from fwd_mta.queue.keeper import Keeper
 from fwd_mta.queue.scheduler import Machine, Scheduler
 from fwd_mta.rules.classification import RuleTable
@@ -84,6 +83,8 @@ class Seams:
     `storage` and `hashing` are threads of their own, so that neither waits for the
     other; `owner` goes into the lock file. `journal` is one thread for the journal of
     young mail; without it each message is a file. `database` opens the one of a url.
+    `databases` and a thread of its own, `indexing`, are for the index; without them
+    lists are read from the files.
     """
 
     clock: IReactorTime
@@ -99,6 +100,8 @@ class Seams:
     owner: str = ""
     journal: Worker | None = None
     database: Callable[[str], Database] | None = None
+    databases: Databases | None = None
+    indexing: Worker | None = None
 
 
 class Server:
@@ -163,7 +166,14 @@ class Server:
             seams.emit,
             seams.owner,
             seams.journal,
+            self._make_index if seams.databases is not None else None,
         )
+
+    def _make_index(self, path: str) -> Index:
+        seams = self._seams
+        assert seams.databases is not None  # noqa: S101 - else nobody asks
+        worker = seams.indexing or seams.storage
+        return Index(seams.databases, path, worker, seams.clock, seams.emit)
 
     def _state_file(self, name: str) -> str:
         return f"{self.configuration.state_dir}/state/{name}"
@@ -401,6 +411,7 @@ class Server:
             self.store,
             self._seams.wall,
             lambda: settings.retention_of(self.configuration),
+            reindex=self.store.reindex,
         )
 
     def _make_why(self) -> Why:
@@ -411,10 +422,33 @@ class Server:
             lambda: settings.retention_of(self.configuration),
             self.scheduler.doing,
             lambda mailbox: outlook(
-                mailbox, self.scheduler.table, self._seams.resolver, self.agent.settings
+                mailbox,
+                self.scheduler.table,
+                self._seams.resolver,
+                self.agent.settings,
+                self.agent.policies,
             ),
             self.scheduler.obstacle,
+            self._doors,
         )
+
+    async def _doors(self, login: str) -> Sequence[str]:
+        """What keeps us from taking mail in now, from an account or from all."""
+        words = []
+        if not self.store.has_room(0):
+            cure = "make room, or lower queue.minimum_free_space"
+            words.append(f"the disk is nearly full, clients hear 452 4.3.1; {cure}")
+        if self.checks.on_error == "defer":
+            words += [
+                f"{name} cannot check mail ({note}), clients hear 451 4.7.1;"
+                ' start it, or set scan.on_error = "accept"'
+                for name, note in self.checks.failing.items()
+            ]
+        account = await self.accounts.find(login.lower()) if "@" in login else None
+        if account is not None:
+            full = self._limits(account)["refusal"]
+            words += [f"from {login}, clients hear: {full}"] if full else []
+        return words
 
     def _make_gauges(self) -> Gauges | None:
         """The figures that are read, not counted, if anybody may ask for them."""
@@ -457,6 +491,9 @@ class Server:
         account = await self.logins.find(text_of(request, "login"))
         if account is None:
             raise CommandError("there is no such account")
+        return self._limits(account)
+
+    def _limits(self, account: Account) -> Json:
         factory = self.factories[0]
         limits = limits_of(account, factory.settings.sending)
         now = self._seams.wall.now()

@@ -24,6 +24,7 @@ from fwd_mta.events import Trouble
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock, make_monotonic
 from fwd_mta.net.database import SqlDatabase
+from fwd_mta.net.databases import SystemDatabases
 from fwd_mta.net.disk import SystemDisk, lock_text
 from fwd_mta.net.log import EventLog
 from fwd_mta.net.network import ReactorNetwork
@@ -129,6 +130,7 @@ class MailService(Service):
         self._storage = ThreadWorker(reactor, "storage", STORAGE_THREADS)
         self._journal = LoneWorker(reactor, "journal")
         self._hashing = ThreadWorker(reactor, "hashing", HASHING_THREADS)
+        self._indexing = ThreadWorker(reactor, "index", 1)
         self.emit = EventLog()
         self.server: Server | None = None
         self._ending = False
@@ -152,6 +154,7 @@ class MailService(Service):
         self._storage.start()
         self._journal.start()
         self._hashing.start()
+        self._indexing.start()
         self._reactor.callWhenRunning(self._begin)
 
     def _compose(self) -> Server:
@@ -173,6 +176,8 @@ class MailService(Service):
             owner=lock_text(),
             journal=self._journal,
             database=lambda url: SqlDatabase(reactor, url),
+            databases=SystemDatabases(),
+            indexing=self._indexing,
         )
         return Server(
             self._configuration,
@@ -260,6 +265,7 @@ class MailService(Service):
         self._journal.stop()
         self._hashing.stop()
         self.emit.flush()
+        self._indexing.stop()
 
 
 async def _reloaded(server: Server) -> None:

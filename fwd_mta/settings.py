@@ -33,10 +33,11 @@ from fwd_mta.outbound.agent import AgentSettings
 from fwd_mta.outbound.connection import Timeouts
 from fwd_mta.outbound.pool import PoolSettings
 from fwd_mta.queue.files import FileStore
+from fwd_mta.queue.index import Index
 from fwd_mta.queue.scheduler import NoticeStyle
 from fwd_mta.queue.sites import SiteSettings
 from fwd_mta.rules.inspection import RULES
-from fwd_mta.rules.retention import RetentionPolicy
+from fwd_mta.rules.retention import RetentionPolicy, Term
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.return_path import ReturnPaths
 from fwd_mta.rules.routing import RoutingTable, parse_key, parse_transport
@@ -73,6 +74,7 @@ def store_of(
     emit: Emit,
     owner: str = "",
     journal: Worker | None = None,
+    make_index: Callable[[str], Index] | None = None,
 ) -> FileStore:
     """The queue of a state_dir."""
     return FileStore(
@@ -87,13 +89,21 @@ def store_of(
         emit=emit,
         owner=owner,
         journal_worker=journal,
+        make_index=make_index if configuration.queue.index else None,
     )
 
 
 def retention_of(configuration: Configuration) -> RetentionPolicy:
     """How long finished mail is kept."""
     retention = configuration.retention
-    return RetentionPolicy(retention.content, retention.record)
+    terms = {
+        (one.account or one.domain or "").lower(): Term(
+            retention.content if one.content is None else one.content,
+            retention.record if one.record is None else one.record,
+        )
+        for one in retention.terms
+    }
+    return RetentionPolicy(retention.content, retention.record, terms)
 
 
 def policy_of(configuration: Configuration) -> SubmissionPolicy:

@@ -17,6 +17,7 @@ from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
 from fwd_mta.server import Seams, Server
 from fwd_mta.world.certificates import Authority
+from fwd_mta.world.databases import MemoryDatabases
 from fwd_mta.world.disk import MemoryDisk
 from fwd_mta.world.hosts import Inbox, RemoteHost
 from fwd_mta.world.machine import InlineWorker, SeededEntropy, VirtualWall
@@ -99,6 +100,7 @@ class World:
         self.entropy = entropy
         self.wall = VirtualWall(self.clock)
         self.disk = MemoryDisk()
+        self.databases = MemoryDatabases()
         self.network = MemoryNetwork(self.clock, entropy)
         self.inbox = Inbox()
         tls = ServerTls(server_context(*PAIR))
@@ -136,6 +138,7 @@ class World:
             emit=self.events.append,
             read_file=self.files.__getitem__,
             journal=InlineWorker(),
+            databases=self.databases,
         )
         trust = ClientTlsContext(CA.pem)
         return Server(

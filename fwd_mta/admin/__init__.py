@@ -1,4 +1,4 @@
 """What the operator holds: the control socket, the `fwdmta` command, the demo.
 
-Doorway: `cli.main`; `control.ControlFactory` is started by the service.
+Doorway: `cli.main`; `control_socket.ControlFactory` is started by the service.
 """

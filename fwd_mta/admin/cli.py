@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from fwd_mta.admin import (
     account_verbs,
+    change_verbs,
     client_config,
     dkim_verbs,
     domain_verbs,
@@ -25,6 +26,7 @@ from fwd_mta.admin import (
     rule_verbs,
 )
 from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
+from fwd_mta.admin.asking import CommandError
 from fwd_mta.admin.client_config import FORMATS, PORTS
 from fwd_mta.admin.command import (
     DONE,
@@ -37,7 +39,6 @@ from fwd_mta.admin.command import (
     complain,
     real,
 )
-from fwd_mta.admin.control import CommandError
 from fwd_mta.config import PLACES, ConfigError
 from fwd_mta.kinds import Wrong, duration
 from fwd_mta.mail.entry import Category, Stage, Status
@@ -210,14 +211,26 @@ def _add_queue(verbs: _Verbs) -> None:
         ("release", "let messages go on from hold"),
         ("retry", "try messages now"),
         ("cancel", "give up on messages; nobody is notified"),
+        ("route", "send messages by another next hop, now"),
     ):
         _add_change(below, name, says)
+    shaping = _verb(below, "shape", queue_verbs.shape, "count by site and age")
+    shaping.add_argument("--by", choices=("site", "domain"), default="site")
+    _add_json(shaping)
 
 
 def _add_change(verbs: _Verbs, name: str, says: str) -> None:
-    parser = _verb(verbs, name, queue_verbs.change, says)
+    parser = _verb(verbs, name, change_verbs.change, says)
     parser.set_defaults(change=name)
     parser.add_argument("ids", metavar="ID", nargs="*")
+    parser.add_argument("--dry-run", action="store_true", help="only say how many")
+    if name == "route":
+        parser.add_argument(
+            "--via",
+            metavar="NEXT-HOP",
+            required=True,
+            help='as in [delivery.transport]; "usual": as the settings say',
+        )
     parser.add_argument("--all", action="store_true", help="all that waits")
     parser.add_argument("--reason", default="", help="a note for the timeline")
     _add_filter(parser)
@@ -246,6 +259,8 @@ def _add_filter(parser: _Parser) -> None:
         help="may be given more than once",
     )
     add("--older-than", type=_age, metavar="AGE", help='as in "4h" or "2d"')
+    add("--newer-than", type=_age, metavar="AGE", help="came since then")
+    add("--message-id", metavar="MESSAGE-ID", help="of the message itself")
     add(
         "--category",
         choices=[*map(str, Category)],
@@ -316,6 +331,9 @@ def _add_retention(verbs: _Verbs) -> None:
         "--repair",
         action="store_true",
         help="file misplaced mail anew, set damaged files aside; without a server",
+    )
+    checking.add_argument(
+        "--reindex", action="store_true", help="only make the index anew from the files"
     )
     _add_json(checking)
     writing = _verb(

@@ -10,13 +10,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from getpass import getpass
 from time import sleep  # noqa: TID251 - a command at a terminal may sleep
+from typing import Self
 
 from twisted.internet.task import Clock
 
 from fwd_mta.admin import show
-from fwd_mta.admin.control import CommandError, Json, Verb, pages
+from fwd_mta.admin.asking import CommandError, Json, Verb, pages
 from fwd_mta.admin.link import Call, link
 from fwd_mta.admin.retention import Retention
 from fwd_mta.admin.why import Why
@@ -25,11 +27,14 @@ from fwd_mta.events import Event, Trouble
 from fwd_mta.interfaces import Entropy, QueueStore, WallClock
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock
+from fwd_mta.net.databases import SystemDatabases
 from fwd_mta.net.disk import SystemDisk, lock_text
+from fwd_mta.queue.index import Index
 from fwd_mta.settings import retention_of, schedule_of, store_of
 from fwd_mta.world.machine import InlineWorker
 
 DONE, NO, MISUSED = 0, 1, 2
+_WORTH_TELLING = 2000  # of fewer nobody waits to hear
 
 
 class UsageError(Exception):
@@ -70,6 +75,9 @@ def file_store(configuration: Configuration, clock: Clock) -> QueueStore:
         clock,
         _tell,
         lock_text(),
+        make_index=lambda path: Index(
+            SystemDatabases(), path, InlineWorker(), clock, _tell, reconciles=False
+        ),
     )
 
 
@@ -134,8 +142,38 @@ def _more(
         lambda: retention_of(configuration),
     )
     mend = getattr(store, "mend", None)
-    finished = Retention(store, wall, lambda: retention_of(configuration), mend)
+    reindex = getattr(store, "reindex", None)
+    finished = Retention(
+        store,
+        wall,
+        lambda: retention_of(configuration),
+        mend,
+        reindex and partial(reindex, wait=True),
+    )
     return {"why": why.ask, **finished.verbs}
+
+
+class Progress:
+    """How far something long is, on one line of a terminal; else nothing is written."""
+
+    def __init__(self, done: str, of: int | None = None) -> None:
+        self._done = done
+        self._of = "" if of is None else f" of {of:,}"
+        self._told = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._told:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def tell(self, number: int) -> None:
+        """Say how many are done."""
+        if number >= _WORTH_TELLING and sys.stderr.isatty():
+            line = f"\r\x1b[K{number:,}{self._of} {self._done} (Ctrl-C ends it)"
+            print(line, end="", file=sys.stderr, flush=True)
+            self._told = True
 
 
 def answer(call: Call, request: Json) -> Json:

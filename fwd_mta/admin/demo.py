@@ -25,7 +25,7 @@ from pathlib import Path  # noqa: TID251 - the command looks at files as a perso
 from typing import Any
 
 from fwd_mta.admin import show
-from fwd_mta.admin.control import CommandError, pages
+from fwd_mta.admin.asking import CommandError, pages
 from fwd_mta.admin.link import Call, link
 from fwd_mta.net.clocks import SystemClock
 from fwd_mta.world.demo import ANNOUNCEMENT, LOGIN, file_name

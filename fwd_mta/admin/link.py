@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from fwd_mta.admin.control import CommandError, Commands, Verb
+from fwd_mta.admin.asking import CommandError, Verb
+from fwd_mta.admin.control import Commands
 from fwd_mta.interfaces import QueueStore, WallClock
 from fwd_mta.mail.errors import StoreError
 

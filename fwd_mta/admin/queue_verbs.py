@@ -2,16 +2,15 @@
 
 import sys
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections import Counter
 
 from fwd_mta.admin import show
+from fwd_mta.admin.asking import CommandError, Json, pages
 from fwd_mta.admin.command import (
     DONE,
-    NO,
     Options,
+    Progress,
     Surroundings,
-    UsageError,
     answer,
     complain,
     items,
@@ -19,25 +18,19 @@ from fwd_mta.admin.command import (
     print_lines,
     queue_of,
 )
-from fwd_mta.admin.control import BATCH, CommandError, Json, pages
 from fwd_mta.admin.link import Call
 from fwd_mta.mail.address import Mailbox
+from fwd_mta.queue.index_file import MINUTES
 from fwd_mta.rules.identity import is_entry_id
 
 HELD = "held"
 _FOLLOW_EVERY = 1.0
-_PAST = {
-    "hold": "put on hold",
-    "release": "released",
-    "retry": "due now",
-    "cancel": "cancelled",
-}
 
 
 def list_all(options: Options, world: Surroundings) -> int:
     """`queue list`: what waits, oldest first; finished mail by --all or --state."""
     now = world.wall.now()
-    request = {"verb": "list"} | _wanted(options)
+    request = {"verb": "list"} | wanted_of(options)
     with queue_of(options, world) as call:
         rows = items(call, request | {"finished": options.all})
         if options.json:
@@ -54,13 +47,42 @@ def list_all(options: Options, world: Surroundings) -> int:
 
 def count(options: Options, world: Surroundings) -> int:
     """`queue count`: how many of each state."""
-    request = {"verb": "count", "finished": True} | _wanted(options)
     with queue_of(options, world) as call:
-        numbers = answer(call, request)["counts"]
+        numbers = counted(call, {"finished": True} | wanted_of(options))
     if options.json:
         print_json([numbers])
     else:
         print_lines(show.counts(numbers))
+    return DONE
+
+
+def counted(call: Call, wanted: Json) -> dict[str, int]:
+    """Count what a filter takes, part by part."""
+    numbers: Counter[str] = Counter()
+    with Progress("counted") as progress:
+        parts = pages(lambda one: answer(call, one), {"verb": "count"} | wanted)
+        for part in parts:
+            numbers.update(part["counts"])
+            progress.tell(sum(numbers.values()) - numbers[HELD])
+    return dict(numbers)
+
+
+def shape(options: Options, world: Surroundings) -> int:
+    """`queue shape`: how many recipients wait, by site and age, as qshape shows it."""
+    rows: Json = {}
+    with queue_of(options, world) as call, Progress("counted") as progress:
+        request = {"verb": "shape", "by": options.by}
+        for part in pages(lambda one: answer(call, one), request):
+            for name, row in part["rows"].items():
+                known = rows.get(name, [0] * len(row))
+                rows[name] = [a + b for a, b in zip(known, row, strict=True)]
+            progress.tell(sum(map(sum, rows.values())))
+    if options.json:
+        print_json({"name": name, "ages": row} for name, row in rows.items())
+    elif rows:
+        print_lines(show.shape(rows, MINUTES))
+    else:
+        print("nothing waits")
     return DONE
 
 
@@ -157,70 +179,10 @@ def why(options: Options, world: Surroundings) -> int:
     return DONE
 
 
-# Changes
-
-
-def change(options: Options, world: Surroundings) -> int:
-    """`queue hold|release|retry|cancel`, by id, by filter or for all."""
-    wanted = _wanted(options)
-    _check_targets(options, wanted)
-    request = {
-        "verb": "change",
-        "change": options.change,
-        "reason": options.reason,
-        "all": options.all,
-    }
-    with queue_of(options, world) as call:
-        ids = iter(options.ids) if options.ids else _matching(call, options, wanted)
-        done = sum(
-            _changed(call, request | {"ids": batch}, options) for batch in _batches(ids)
-        )
-    if not options.json:
-        ending = "" if done == 1 else "s"
-        print(f"{done} message{ending} {_PAST[options.change]}")
-    return DONE if done else NO
-
-
-def _check_targets(options: Options, wanted: Json) -> None:
-    chosen = [bool(options.ids), bool(wanted), options.all]
-    if sum(chosen) == 0:
-        raise UsageError(f"queue {options.change}: say which: ids, a filter, or --all")
-    if options.ids and sum(chosen) > 1:
-        raise UsageError(f"queue {options.change}: either ids, or a filter, not both")
-
-
-def _matching(call: Call, options: Options, wanted: Json) -> Iterator[str]:
-    """The ids a change is for: only those on hold can be released, none other tried."""
-    for row in items(call, {"verb": "list"} | wanted):
-        if options.change == "cancel" or (row[HELD] is not None) is (
-            options.change == "release"
-        ):
-            yield row["id"]
-
-
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(ids)
-    while batch := list(islice(rest, BATCH)):
-        yield batch
-
-
-def _changed(call: Call, request: Json, options: Options) -> int:
-    """Change a batch; say of each what could not be done, or is yet to come."""
-    results = answer(call, request)["items"]
-    if options.json:
-        print_json(results)
-    for result in results:
-        if not result["done"]:
-            complain(NO, result["why"])
-        elif result["waits"]:
-            complain(DONE, f"{result['id']}: an attempt runs; it takes effect after it")
-    return sum(result["done"] for result in results)
-
-
 # Filters
 
 
-def _wanted(options: Options) -> Json:
+def wanted_of(options: Options) -> Json:
     """The filter of the command line, as a request has it."""
     states = [state for state in options.state if state != HELD]
     wanted: Json = {
@@ -231,6 +193,8 @@ def _wanted(options: Options) -> Json:
         "states": states,
         HELD: HELD in options.state,
         "older_than": options.older_than,
+        "newer_than": options.newer_than,
+        "message_id": options.message_id,
         "category": options.category,
     }
     return {

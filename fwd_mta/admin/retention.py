@@ -6,7 +6,8 @@ Doorway: `Retention(...).verbs`, for `control.Commands`.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 
-from fwd_mta.admin.control import BATCH, CommandError, Json, Verb, text_of, unknown
+from fwd_mta.admin.asking import CommandError, Json, Verb, text_of, unknown
+from fwd_mta.admin.control import BATCH
 from fwd_mta.interfaces import QueueKeeper, WallClock
 from fwd_mta.mail.entry import EntryFilter, QueueEntry
 from fwd_mta.rules.identity import is_entry_id
@@ -15,6 +16,7 @@ from fwd_mta.rules.retention import RetentionPolicy, next_step
 _PAGE = 1000
 
 Mend = Callable[[str], Awaitable[str]]
+Reindex = Callable[[], Awaitable[bool]]
 
 
 class Retention:
@@ -26,11 +28,13 @@ class Retention:
         wall: WallClock,
         policy: Callable[[], RetentionPolicy],
         mend: Mend | None = None,
+        reindex: Reindex | None = None,
     ) -> None:
         self._keeper = keeper
         self._wall = wall
         self._policy = policy
         self._mend = mend
+        self._reindex = reindex
 
     @property
     def verbs(self) -> Mapping[str, Verb]:
@@ -40,6 +44,7 @@ class Retention:
             "redact": self.redact,
             "inspect": self.inspect,
             "mend": self.mend,
+            "reindex": self.reindex,
         }
 
     async def retained(self, request: Json) -> Json:
@@ -50,6 +55,7 @@ class Retention:
         policy, now = self._policy(), self._wall.now()
         return {
             "terms": {"content": policy.content, "record": policy.record},
+            "others": {key: asdict(one) for key, one in policy.terms.items()},
             "items": [_kept(one, policy, now) for one in found if one.is_final],
             "next": max(one.id for one in found) if len(found) >= _PAGE else None,
         }
@@ -84,6 +90,12 @@ class Retention:
         if self._mend is None:
             raise CommandError("a server runs; stop it before anything is repaired")
         return {"done": await self._mend(text_of(request, "path"))}
+
+    async def reindex(self, request: Json) -> Json:
+        """Make the index anew; `whole`: it is so already, else in a while."""
+        if self._reindex is None:
+            raise CommandError("there is no index: queue.index is false")
+        return {"whole": await self._reindex()}
 
 
 def _refusal(entry: QueueEntry) -> str:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import PurePath
 
 from fwd_mta.admin import show
+from fwd_mta.admin.asking import Json, pages
 from fwd_mta.admin.command import (
     DONE,
     NO,
@@ -21,7 +22,7 @@ from fwd_mta.admin.command import (
     print_lines,
     queue_of,
 )
-from fwd_mta.admin.control import BATCH, Json, pages
+from fwd_mta.admin.control import BATCH
 from fwd_mta.admin.link import Call
 from fwd_mta.interfaces import Disk, FindingKind
 from fwd_mta.net.disk import SystemDisk
@@ -45,7 +46,7 @@ def status(options: Options, world: Surroundings) -> int:
 def _status(asked: Iterator[Json]) -> Json:
     told: Json = {"messages": 0, "octets": 0, "redacted": 0, "kept": [], "next": {}}
     for page in asked:
-        told["terms"] = page["terms"]
+        told["terms"], told["others"] = page["terms"], page["others"]
         for one in page["items"]:
             told["messages"] += 1
             if one["redacted_at"] is None:
@@ -67,7 +68,22 @@ def verify(options: Options, world: Surroundings) -> int:
 
 def fsck(options: Options, world: Surroundings) -> int:
     """`fsck`: read every byte, and say all that is not as it should be."""
+    if options.reindex:
+        return _reindex(options, world)
     return _inspect(options, world, lambda finding: True, repair=options.repair)
+
+
+def _reindex(options: Options, world: Surroundings) -> int:
+    """`fsck --reindex`: make the index anew from the files."""
+    with queue_of(options, world) as call:
+        whole = answer(call, {"verb": "reindex"})["whole"]
+    if options.json:
+        print_json([{"whole": whole}])
+    elif whole:
+        print("the index is made anew")
+    else:
+        print("the index is being made anew; the log says when it is whole")
+    return DONE
 
 
 def _inspect(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fwd_mta import config
 from fwd_mta.admin import show
+from fwd_mta.admin.asking import Json
 from fwd_mta.admin.command import (
     DONE,
     MISUSED,
@@ -17,7 +18,6 @@ from fwd_mta.admin.command import (
     print_json,
     print_lines,
 )
-from fwd_mta.admin.control import Json
 from fwd_mta.config import is_there, load, locate, rule_table
 from fwd_mta.mail.entry import Stage
 from fwd_mta.rules.classification import RuleTable, get_bounce_info

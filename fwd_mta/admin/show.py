@@ -113,12 +113,28 @@ def counts(numbers: Json) -> Iterator[str]:
     return table(("STATE", "MESSAGES"), [(k, str(v)) for k, v in numbers.items()])
 
 
+def shape(rows: Json, minutes: Sequence[int]) -> Iterator[str]:
+    """Recipients that wait, a line a site, by age in minutes; most of them first."""
+    heads = ("", "T", *map(str, minutes), f"{minutes[-1]}+")
+    total = [sum(column) for column in zip(*rows.values(), strict=True)]
+    lines = [("TOTAL", total), *sorted(rows.items(), key=lambda one: -sum(one[1]))]
+    filled = [heads]
+    for name, row in lines:
+        filled.append((clean(name), *map(str, (sum(row), *row))))
+    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    for cells in filled:
+        name, *numbers = cells
+        aligned = (n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))
+        yield "  ".join((name.rjust(widths[0]), *aligned))
+
+
 def whole(entry: Json, now: float) -> Iterator[str]:
     """One entry with all its recipients."""
     facts = (
         ("id", entry["id"]),
         ("state", entry["state"]),
         ("on hold", entry["held"]),
+        ("next hop", entry["via"]),
         ("account", entry["account"]),
         ("from", entry["sender"]),
         ("message-id", entry["message_id"]),
@@ -307,6 +323,8 @@ def why_waiting(told: Json, now: float) -> Iterator[str]:
             if value:
                 yield f"{_REASON_INDENT}{name:<{_FIELD}}{clean(value)}"
     yield ""
+    for one in told["doors"]:
+        yield f"at our own door: {clean(one)}"
     if told["outlook"]:
         yield from _outlook(told["outlook"])
         if told["site"]:
@@ -327,7 +345,8 @@ def _outlook(found: Json) -> Iterator[str]:
     for stop in found["stops"]:
         rank = "" if stop["preference"] is None else f"{stop['preference']:>5} "
         where = ", ".join(stop["addresses"]) or stop["trouble"]
-        yield f"{_REASON_INDENT}{rank}{clean(stop['name'])}: {clean(where)}"
+        raised = f" (TLS demanded by {stop['tls']})" if stop["tls"] else ""
+        yield f"{_REASON_INDENT}{rank}{clean(stop['name'])}: {clean(where + raised)}"
     if found["trouble"]:
         yield f"{_REASON_INDENT}{'but':<{_FIELD}}{clean(found['trouble'])}"
 
@@ -341,6 +360,8 @@ def retention(told: Json, now: float) -> Iterator[str]:
     yield f"content is kept for {span(terms['content'])}, records for " + span(
         terms["record"]
     )
+    for name, term in told["others"].items():
+        yield f"of {name}: {span(term['content'])}, records {span(term['record'])}"
     yield (
         f"finished: {told['messages']}, of them redacted: {told['redacted']};"
         f" {octets(told['octets'])} of content"

@@ -6,7 +6,8 @@ Doorway: `Why(...).ask(request) -> answer`, a verb for `control.Commands`.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 
-from fwd_mta.admin.control import CommandError, Json, row, text_of, unknown
+from fwd_mta.admin.answers import row
+from fwd_mta.admin.asking import CommandError, Json, text_of, unknown
 from fwd_mta.interfaces import QueueKeeper, WallClock
 from fwd_mta.mail.address import Mailbox, parse_mailbox
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Standing
@@ -24,7 +25,8 @@ _TOLD = 12  # reasons in an answer
 _NAMES = 5  # recipients named beside each reason
 
 Doing = Callable[[str], str]
-Sites = Callable[[Sequence[Recipient]], Awaitable[Obstacle | None]]
+Sites = Callable[[Sequence[Recipient], str], Awaitable[Obstacle | None]]
+Doors = Callable[[str], Awaitable[Sequence[str]]]
 Look = Callable[[Mailbox], Awaitable[Outlook]]
 
 
@@ -34,7 +36,11 @@ def _idle(entry_id: str) -> str:
 
 
 class Why:
-    """Explains; `look` is there only where a server runs, and asks DNS."""
+    """Explains; `look` is there only where a server runs, and asks DNS.
+
+    `doors` tells what keeps us from taking mail in now, from the account of that name
+    or from all.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class Why:
         doing: Doing = _idle,
         look: Look | None = None,
         sites: Sites | None = None,
+        doors: Doors | None = None,
     ) -> None:
         self._keeper = keeper
         self._wall = wall
@@ -53,6 +60,7 @@ class Why:
         self._doing = doing
         self._look = look
         self._sites = sites
+        self._doors = doors
 
     async def ask(self, request: Json) -> Json:
         """Explain what `name` names: a queue id, an address, a domain or a host."""
@@ -73,10 +81,11 @@ class Why:
         around = Circumstances(now, self._schedule(), self._retention())
         if entry is None:
             return around
-        due = [one.recipient for one in entry.open if one.next_attempt_at <= now]
-        found = await self._sites(due) if self._sites and due else None
-        if found is None:
-            return replace(around, doing=self._doing(entry.id))
+        waiting = [one.recipient for one in entry.open]
+        found = await self._sites(waiting, entry.via) if self._sites else None
+        doing = self._doing(entry.id)
+        if doing or found is None:
+            return replace(around, doing=doing)
         return replace(around, doing=found.words, not_before=now + found.seconds)
 
     async def _message(self, entry_id: str) -> Json:
@@ -106,7 +115,7 @@ class Why:
         around = await self._around()
         some = clusters(iter(found.values()), about, around)
         to = [Recipient(mailbox)]
-        site = await self._sites(to) if self._sites else None
+        site = await self._sites(to, "") if self._sites else None
         looked = await self._look(mailbox) if self._look else None
         return {
             "name": name,
@@ -116,6 +125,7 @@ class Why:
             "site": site and site.words,
             "site_until": site and around.now + site.seconds,
             "outlook": looked and asdict(looked),
+            "doors": list(await self._doors(name)) if self._doors else [],
         }
 
 

@@ -44,6 +44,7 @@ class Checks:
         self.on_error = on_error
         self._clock = clock
         self._emit = emit
+        self.failing: dict[str, str] = {}
 
     async def reports(
         self, session: Session, envelope: Envelope, message: Message
@@ -100,7 +101,9 @@ class Checks:
         if timer.active():
             timer.cancel()
         for report in reports:
+            self.failing.pop(report.scanner, None)
             if report.verdict is Verdict.FAILED:
+                self.failing[report.scanner] = report.note
                 self.complain(report)
         return reports
 

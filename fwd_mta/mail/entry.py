@@ -216,7 +216,9 @@ class QueueEntry:
 
     `held` is the reason it is on hold, or None; `owed` are notices not yet in the
     queue; `notices` counts all ever owed; `cause` is the id a notice is about;
-    `lifetime` in seconds, where it is not the usual one.
+    `lifetime` in seconds, where it is not the usual one; `via` is the next hop that an
+    operator chose, written as in `[delivery.transport]`; `owner` is whose retention
+    counts, for a notice.
     """
 
     id: str
@@ -234,6 +236,8 @@ class QueueEntry:
     finished_at: float | None = None
     redacted_at: float | None = None
     lifetime: float | None = None
+    via: str = ""
+    owner: str = ""
 
     @property
     def open(self) -> Iterator[Standing]:
@@ -306,7 +310,7 @@ class Step:
     """One line of a timeline: what happened to an entry, when, and by whom.
 
     `what` is one word: accepted, attempt, dot-sent, in-doubt, held, released, retried,
-    put-off, cancelled, paid, redacted; `note` says the rest in plain words.
+    put-off, routed, cancelled, paid, redacted; `note` says the rest in plain words.
     """
 
     at: float
@@ -335,6 +339,8 @@ class EntryFilter:
     category: Category | None = None
     host: str | None = None
     queued_before: float | None = None
+    queued_after: float | None = None
+    held: bool = False
     finished: bool = False
     after: str = ""
     limit: int | None = None
@@ -350,6 +356,8 @@ class EntryFilter:
             and (self.message_id is None or self.message_id == entry.message_id)
             and (not self.states or entry.status in self.states)
             and (self.queued_before is None or entry.queued_at < self.queued_before)
+            and (self.queued_after is None or entry.queued_at >= self.queued_after)
+            and (not self.held or entry.held is not None)
             and any(self.concerns(one) for one in entry.standings)
         )
 

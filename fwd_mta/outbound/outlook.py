@@ -7,20 +7,33 @@ from dataclasses import dataclass, field
 
 from fwd_mta.interfaces import Resolver
 from fwd_mta.mail.address import Mailbox
-from fwd_mta.mail.route import CannotSay, Destination, Exchanger, Found, Via
+from fwd_mta.mail.route import (
+    CannotSay,
+    Destination,
+    Exchanger,
+    Found,
+    TlsLevel,
+    Via,
+)
 from fwd_mta.outbound.agent import AgentSettings
-from fwd_mta.rules import exchangers
+from fwd_mta.outbound.policies import Policies
+from fwd_mta.rules import exchangers, security
 from fwd_mta.rules.routing import RoutingTable, decided_by, route
+from fwd_mta.rules.sts import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """One host that would be tried: its addresses, and what speaks against it."""
+    """One host that would be tried: its addresses, and what speaks against it.
+
+    `tls`: what raises the TLS that is demanded of it, DANE or MTA-STS.
+    """
 
     name: str
     preference: int | None = None
     addresses: tuple[str, ...] = ()
     trouble: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,11 @@ _TLS = {
 
 
 async def outlook(
-    mailbox: Mailbox, table: RoutingTable, resolver: Resolver, settings: AgentSettings
+    mailbox: Mailbox,
+    table: RoutingTable,
+    resolver: Resolver,
+    settings: AgentSettings,
+    policies: Policies | None = None,
 ) -> Outlook:
     """Look where an address leads, without sending anything."""
     way = route(mailbox, table)
@@ -65,7 +82,10 @@ async def outlook(
     named = await _named(way, resolver, settings)
     if isinstance(named, exchangers.Unroutable):
         return Outlook(via, decides, tls, trouble=_fate(named))
-    stops = tuple([await _stop(one, way, resolver, settings) for one in named])
+    policy = await _policy(way, policies)
+    if policy is not None:
+        tls += f"; MTA-STS of {way.next_hop} says {policy.mode.value}"
+    stops = tuple([await _stop(one, way, resolver, settings, policy) for one in named])
     dead = all(stop.trouble for stop in stops)
     trouble = "no host can be tried; it would wait, or fail" if dead else ""
     return Outlook(via, decides, tls, stops, trouble)
@@ -82,15 +102,27 @@ async def _named(
     return exchangers.order(way.next_hop, answer, frozenset(ourselves), lambda: 0.0)
 
 
+async def _policy(way: Destination, policies: Policies | None) -> Policy | None:
+    """The MTA-STS policy that has a say."""
+    if policies is None or way.via is not Via.MX or way.tls is TlsLevel.NONE:
+        return None
+    return await policies.of(way.next_hop)
+
+
 def _fate(found: exchangers.Unroutable) -> str:
     waits = found.kind == "dns-failure"
     return f"{found.detail}: it would {'wait and be tried again' if waits else 'fail'}"
 
 
 async def _stop(
-    one: Exchanger, way: Destination, resolver: Resolver, settings: AgentSettings
+    one: Exchanger,
+    way: Destination,
+    resolver: Resolver,
+    settings: AgentSettings,
+    policy: Policy | None,
 ) -> Stop:
     preference = one.preference if way.via is Via.MX else None
+    secure = False
     if one.name.startswith("unix:") or exchangers.is_address(one.name):
         found: tuple[str, ...] = (one.name,)
     else:
@@ -100,6 +132,7 @@ async def _stop(
                 one.name, preference, (), f"cannot be looked up: {answer.reason}"
             )
         found = answer.records if isinstance(answer, Found) else ()
+        secure = isinstance(answer, Found) and answer.secure
     free = way.trusted or settings.allow_private_destinations
     usable = tuple(
         each
@@ -111,4 +144,25 @@ async def _stop(
     if not usable:
         why = f"leads to {', '.join(found)}, where no mail of strangers goes"
         return Stop(one.name, preference, (), why)
-    return Stop(one.name, preference, exchangers.interleave(usable))
+    demand = await _demand(one.name, way, resolver, policy, secure=secure)
+    usable = exchangers.interleave(usable)
+    if isinstance(demand, str):
+        return Stop(one.name, preference, (), demand)
+    return Stop(one.name, preference, usable, "", demand.why)
+
+
+async def _demand(
+    name: str,
+    way: Destination,
+    resolver: Resolver,
+    policy: Policy | None,
+    *,
+    secure: bool,
+) -> security.Demand | str:
+    """The TLS that is demanded of a host; text: why it would not be used."""
+    if secure and way.via is Via.MX and way.tls is not TlsLevel.NONE:
+        answer = await resolver.tlsa(name, way.port)
+        demand = security.by_records(way.tls, answer, (name,))
+        if demand is not None:
+            return demand
+    return security.by_policy(way.tls, policy, name)

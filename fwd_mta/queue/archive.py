@@ -12,12 +12,14 @@ from twisted.internet.defer import DeferredList
 from fwd_mta.interfaces import Swept
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import Gone, Outcome, Script
+from fwd_mta.queue.index import Index
 from fwd_mta.queue.layout import PACK, pack_of, parts
 from fwd_mta.queue.tree import Tree, value
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionStep
 
 _AT_ONCE = 64
+_PURGE = RetentionStep.PURGE
 _LOOKS = 3  # a pack may move on between a look and its turn
 
 
@@ -28,6 +30,7 @@ class Archive:
         self._tree = tree
         self.lane = tree.lane()
         self.stopping = False
+        self.index: Index | None = None
 
     async def redact(self, entry_id: str) -> bool:
         """Replace the content of a finished message now; False if there is none."""
@@ -84,7 +87,11 @@ class Archive:
         for hour in await tree.job(lambda: tree.reader.hours(until)):
             names = tree.disk.scan(hour)
             while not self.stopping and (some := await self._some(names)):
-                for name, step in await self._sweep(hour, some, now):
+                swept = await self._sweep(hour, some, now)
+                if self.index is not None:
+                    over = [name for name, step in swept if step is _PURGE]
+                    self.index.gone(over)
+                for name, step in swept:
                     done[step] += 1
                     digest.update(f"{step} {name}\n".encode())
             await self.lane.run(hour, partial(tree.operations.tidy, hour), _quietly)
@@ -99,6 +106,8 @@ class Archive:
         """The policy in words, if what is filed was filed by another one."""
         tree, policy = self._tree, self._tree.retention
         terms = b"content %d\nrecord %d\n" % (policy.content, policy.record)
+        if policy.terms:
+            terms += b"terms %s\n" % sha256(policy.words.encode()).hexdigest().encode()
         known = await tree.job(tree.finished.read_terms)
         return None if known == terms else terms
 

@@ -16,6 +16,7 @@
     journal     young mail: one append and sync for all that wait (segment, replay)
     spill       a message of the journal becomes a file
     retiring    finished mail of a segment becomes a pack (packs)
+    lookup      lists, counts and shapes, by the index (index_file) where there is one
     archive     the sweep of finished mail
     census      how many wait
     inspection  every byte on the disk, and whether it may be there
@@ -36,10 +37,14 @@ from fwd_mta.interfaces import (
     Census,
     Change,
     Disk,
+    Ids,
     Inspected,
+    Page,
     QueueStore,
+    Shape,
     Spool,
     Swept,
+    Tally,
     WallClock,
     Worker,
 )
@@ -51,12 +56,15 @@ from fwd_mta.queue.archive import Archive
 from fwd_mta.queue.census import census
 from fwd_mta.queue.claims import Claims
 from fwd_mta.queue.commit import Outcome, Script
+from fwd_mta.queue.index import NAME as INDEX_NAME
+from fwd_mta.queue.index import Index
 from fwd_mta.queue.inspection import inspect
 from fwd_mta.queue.journal import Mail
 from fwd_mta.queue.layout import is_fresh, parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.ledger import Ledger
-from fwd_mta.queue.listing import Listing, Names
+from fwd_mta.queue.listing import Names
+from fwd_mta.queue.lookup import LookUp
 from fwd_mta.queue.reading import Content
 from fwd_mta.queue.record import Header, message_octets
 from fwd_mta.queue.recovery import Recovery
@@ -114,6 +122,7 @@ class FileStore(QueueStore):
         memory_bound: int = 64 * 1024 * 1024,
         owner: str = "",
         journal_worker: Worker | None = None,
+        make_index: Callable[[str], Index] | None = None,
     ) -> None:
         self._tree = Tree(
             disk, root, worker, wall, retention, emit, clock, owner, journal_worker
@@ -125,8 +134,12 @@ class FileStore(QueueStore):
         self._retirement = Retirement(self._leases, self._ledger, spill, clock)
         self._claims = Claims(self._leases, self._ledger)
         self._archive = Archive(self._tree)
-        self._listing = Listing(self._tree)
+        self._look_up = LookUp(self._tree)
         self._inspected = Names()
+        if make_index is not None:
+            index = make_index(f"{root}/{INDEX_NAME}")
+            self._leases.index = self._archive.index = self._look_up.index = index
+            self._tree.finished.placed = index.placed
         self._room = Room(self._tree, clock, minimum_free_space, message_size_limit)
         self._owner = owner
         self._recent: dict[str, None] = {}
@@ -157,6 +170,7 @@ class FileStore(QueueStore):
         for event in found.events:
             tree.emit(event)
         self._retirement.start()
+        await self._look_up.start()
         await self._room.start()
 
     @override
@@ -169,6 +183,7 @@ class FileStore(QueueStore):
         await self._ledger.idle()
         await self._archive.lane.idle()
         await self._tree.journal.stop()
+        await self._look_up.stop()
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -369,7 +384,31 @@ class FileStore(QueueStore):
     @override
     async def entries(self, wanted: EntryFilter) -> list[QueueEntry]:
         """Entries that the filter takes, oldest first."""
-        return await self._listing.entries(wanted)
+        return await self._look_up.entries(wanted)
+
+    @override
+    def page(self, wanted: EntryFilter) -> Awaitable[Page]:
+        """The next entries that the filter takes, at most `wanted.limit`."""
+        return self._look_up.page(wanted)
+
+    @override
+    def ids(self, wanted: EntryFilter) -> Awaitable[Ids]:
+        """The next ids that the filter takes, by the index: nothing is opened."""
+        return self._look_up.ids(wanted)
+
+    @override
+    def tally(self, wanted: EntryFilter) -> Awaitable[Tally]:
+        """Count what the filter takes, the next part of it."""
+        return self._look_up.tally(wanted)
+
+    @override
+    def shape(self, by: str, now: float, after: str = "") -> Awaitable[Shape]:
+        """Count the recipients that wait by "site" or "domain" and age, a part."""
+        return self._look_up.shape(by, now, after)
+
+    async def reindex(self, *, wait: bool = False) -> bool:
+        """Make the index anew, in the background or at once; whether it is whole."""
+        return await self._look_up.remake(wait=wait)
 
     @override
     async def timeline(self, entry_id: str) -> list[Step]:

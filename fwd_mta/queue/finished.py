@@ -1,5 +1,6 @@
 """The operations on finished mail as scripts: redact, purge, file for the next step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from zlib import crc32
@@ -32,6 +33,7 @@ class FinishedOperations:
         self._layout = layout
         self._reader = reader
         self._operations = operations
+        self.placed = _placed_nowhere
 
     def redact(
         self, entry_id: str, now: float, policy: RetentionPolicy
@@ -54,9 +56,7 @@ class FinishedOperations:
             return None  # it was listed before it moved on
         step = due_step(state.entry, policy, now)
         if step is None:
-            yield from self._operations.file_at(
-                path, self._layout.home(state.entry, now, policy)
-            )
+            yield from self._file(path, state.entry, now, policy)
         elif step is RetentionStep.REDACT:
             yield from self._redact(state, now, policy)
         else:
@@ -71,7 +71,7 @@ class FinishedOperations:
         except FileNotFoundError:
             return b""
         try:
-            return file.read_at(0, 128)
+            return file.read_at(0, 256)
         finally:
             file.close()
 
@@ -95,9 +95,16 @@ class FinishedOperations:
             self._operations.forget(source)
             raise
         yield (parts(state.path)[0],)
-        yield from self._operations.file_at(
-            state.path, self._layout.home(entry, now, policy)
-        )
+        yield from self._file(state.path, entry, now, policy)
+
+    def _file(
+        self, path: str, entry: QueueEntry, now: float, policy: RetentionPolicy
+    ) -> Script[None]:
+        """File a message where it belongs, and say so."""
+        home = self._layout.home(entry, now, policy)
+        filed = yield from self._operations.file_at(path, home)
+        if filed.path != path:
+            self.placed(parts(filed.path)[0], [(entry.id, 0, 0)])
 
     def redacted(self, state: State, now: float) -> tuple[QueueEntry, bytes]:
         """A message's new state and whole file, with the placeholder in it."""
@@ -131,6 +138,10 @@ class FinishedOperations:
         crc = crc32(content.body)
         header = header_for(state.entry.id, len(content.body), crc, content.head)
         return b"".join((header_line(header), content.body, content.head, records))
+
+
+def _placed_nowhere(directory: str, rows: Sequence[tuple[str, int, int]]) -> None:
+    """Nobody wants to know where finished mail lies."""
 
 
 @dataclass(frozen=True, slots=True)

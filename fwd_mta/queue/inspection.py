@@ -12,6 +12,7 @@ from itertools import islice
 from fwd_mta.interfaces import Finding, FindingKind, Inspected
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import StoreError
+from fwd_mta.queue.index import NAME
 from fwd_mta.queue.layout import (
     HOUR,
     PACK,
@@ -41,8 +42,9 @@ _PAGE_FILES = 400
 _PAGE_OCTETS = 64 << 20
 _SLICE = 16
 _PLACEHOLDER_LIMIT = 4096
-_FILES = frozenset({"fwdmta.lock", "format", "terms"})  # the others are directories
-_OURS = frozenset(
+_INDEX = frozenset({NAME, f"{NAME}-wal", f"{NAME}-shm"})
+_FILES = frozenset({"fwdmta.lock", "format", "terms"}) | _INDEX  # others: directories
+_OURS = _INDEX | frozenset(
     # the last is the file system's, where the state has a volume of its own
     {"fwdmta.lock", "control.sock", "queue", "retained", "state", "lost+found"}
 )

@@ -52,7 +52,8 @@ class Mail:
 class Segment:
     """A segment, open or closed, and what lies in it.
 
-    `pack`: its finished mail is this pack from now on, though not in its place yet.
+    `pack`: its finished mail is this pack from now on, though not in its place yet;
+    `index`: what lies where in that.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Segment:
     octets: int = 0
     mails: dict[str, Mail] = field(default_factory=dict)
     pack: tuple[str, str] | None = None
+    index: list[tuple[str, int, int]] = field(default_factory=list)
 
 
 Written = tuple[int, int]  # the segment, and where an item's octets begin in it

@@ -9,6 +9,7 @@ from fwd_mta.interfaces import Change
 from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.message import Message
 from fwd_mta.queue.agenda import Agenda
+from fwd_mta.queue.index import Index
 from fwd_mta.queue.layout import MINUTE, parts
 from fwd_mta.queue.tree import Tree
 from fwd_mta.queue.young import Young
@@ -38,6 +39,7 @@ class Leases:
         self.young = Young(memory_bound)
         self.lane = tree.lane(self.tell)
         tree.journal.after = self.tell
+        self.index: Index | None = None
         self.follow_up: Callable[[Lease, QueueEntry], None] | None = None
         self._leases: dict[str, Lease] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -75,13 +77,20 @@ class Leases:
     def enter(self, entry: QueueEntry, path: str, message: Message | None) -> None:
         """A new message is in the queue."""
         self.put(entry, path)
+        self.note(entry, path, new=True)
         if entry.id in self.agenda:
             self.young.put(entry, message)
 
     def enter_young(self, entry: QueueEntry, path: str, message: Message) -> None:
         """A new message is in the journal, to be delivered at once."""
         self._near(entry.id, entry.due or self.tree.wall.now(), path)
+        self.note(entry, path, new=True)
         self.young.put(entry, message)
+
+    def note(self, entry: QueueEntry, path: str, *, new: bool = False) -> None:
+        """Have the index know what an entry is now, and where."""
+        if self.index is not None:
+            self.index.put(entry, path, new=new)
 
     def put(self, entry: QueueEntry, path: str, until: float = 0.0) -> None:
         """Nobody has the entry: see to it that it is found when it is due, or later."""
@@ -152,6 +161,7 @@ class Leases:
             return
         del self._leases[entry.id]
         self.put(entry, path, until)
+        self.note(entry, path)
         for one in lease.ended:
             one.callback(None)
 
@@ -166,3 +176,5 @@ class Leases:
         self.agenda.forget(entry_id)
         self.young.drop(entry_id)
         self.drop(entry_id)
+        if self.index is not None:
+            self.index.gone((entry_id,))

@@ -129,6 +129,7 @@ class Ledger:
 
     def _filed(self, lease: Lease, history: History, filed: Filed) -> None:
         lease.path, lease.entry = filed.path, history[-1][0]
+        self._all.note(history[-1][0], filed.path)
         del lease.changes[: len(history) - 1]
         self._all.young.drop(history[-1][0].id)
         if filed.trouble:

@@ -96,6 +96,10 @@ class Listing:
         found = found if limit is None else found[:limit]
         return sorted(found, key=lambda entry: (entry.queued_at, entry.id))
 
+    def all(self) -> Iterator[tuple[str, str]]:
+        """Names and paths of all messages there are, by rising name."""
+        return self._candidates(EntryFilter(finished=True))
+
     def _looks(self, wanted: EntryFilter) -> Iterator[QueueEntry | None]:
         """Each message in order of ids, None for one that is not wanted; on the worker.
 

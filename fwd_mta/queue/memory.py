@@ -1,5 +1,6 @@
 """The queue in a dictionary: the reference for what a store does, used by tests."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -10,16 +11,21 @@ from typing_extensions import override
 from fwd_mta.interfaces import (
     Census,
     Change,
+    Ids,
     Inspected,
+    Page,
     QueueStore,
+    Shape,
     Spool,
     Swept,
+    Tally,
     WallClock,
 )
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Status, Step
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import NoSpace, StoreError
 from fwd_mta.mail.message import Body, Message
+from fwd_mta.queue.index_file import shape_of, site_rows
 from fwd_mta.queue.record import DOT_SENT
 from fwd_mta.rules.identity import is_entry_id, made_at
 from fwd_mta.rules.retention import (
@@ -245,6 +251,33 @@ class MemoryStore(QueueStore):
         found = [one.entry for one in self._kept.values() if wanted.takes(one.entry)]
         found = sorted(found, key=lambda entry: entry.id)[: wanted.limit]
         return sorted(found, key=lambda entry: (entry.queued_at, entry.id))
+
+    @override
+    async def page(self, wanted: EntryFilter) -> Page:
+        """The next entries that the filter takes."""
+        found = sorted(await self.entries(wanted), key=lambda entry: entry.id)
+        more = wanted.limit is not None and len(found) >= wanted.limit
+        return Page(tuple(found), found[-1].id if more and found else None)
+
+    @override
+    async def ids(self, wanted: EntryFilter) -> Ids:
+        """The next ids that the filter takes."""
+        page = await self.page(wanted)
+        return Ids(tuple(one.id for one in page.entries), page.next)
+
+    @override
+    async def tally(self, wanted: EntryFilter) -> Tally:
+        """Count what the filter takes."""
+        found = await self.entries(wanted)
+        held = sum(one.held is not None for one in found)
+        return Tally(Counter(one.status for one in found), held)
+
+    @override
+    async def shape(self, by: str, now: float, after: str = "") -> Shape:
+        """Count the recipients that wait."""
+        waiting = await self.entries(EntryFilter(after=after))
+        rows = [row for entry in waiting for row in site_rows(entry)]
+        return Shape(shape_of(rows, by, now))
 
     @override
     async def timeline(self, entry_id: str) -> list[Step]:

@@ -23,6 +23,7 @@ from fwd_mta.rules.retention import (
 )
 
 Steps = list[tuple[str, RetentionStep]]
+PackIndex = list[tuple[str, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,15 @@ class PackOperations:
         self._operations = operations
         self._finished = finished
 
-    def write(self, source: str, mails: Sequence[Mail]) -> Script[None]:
+    def write(self, source: str, mails: Sequence[Mail]) -> Script[PackIndex]:
         """Write finished mail of one segment to a new pack in tmp, synced there."""
-        yield from self._write(source, self._from_segment(mails))
+        _, index = yield from self._write(source, self._from_segment(mails))
         try:
             yield (self._layout.tmp,)
         except OSError:
             self._operations.forget(source)
             raise
+        return index
 
     def _from_segment(self, mails: Sequence[Mail]) -> Iterator[_Member]:
         file = self._disk.open(self._layout.segment(mails[0].segment))
@@ -69,10 +71,12 @@ class PackOperations:
         finally:
             file.close()
 
-    def _write(self, source: str, members: Iterable[_Member]) -> Script[float]:
+    def _write(
+        self, source: str, members: Iterable[_Member]
+    ) -> Script[tuple[float, PackIndex]]:
         """Write a pack, synced; gives when the first thing in it falls due."""
         file = self._operations.fresh(source)
-        index: list[tuple[str, int, int]] = []
+        index: PackIndex = []
         at, due = 0, float("inf")
         try:
             for member in members:
@@ -86,7 +90,7 @@ class PackOperations:
             raise
         finally:
             file.close()
-        return due
+        return due, index
 
     def sweep(
         self,
@@ -117,10 +121,20 @@ class PackOperations:
             self._disk.remove(path)
             yield (parts(path)[0],)
             return steps
+        index: PackIndex = []
         if steps:
-            due = yield from self._anew(path, kept, now, policy)
-        yield from self._operations.file_at(path, self._layout.hour(due, now))
+            due, index = yield from self._anew(path, kept, now, policy)
+        filed = yield from self._operations.file_at(path, self._layout.hour(due, now))
+        if steps or filed.path != path:
+            self._finished.placed(filed.path, index or self._index_of(filed.path))
         return steps
+
+    def _index_of(self, path: str) -> PackIndex:
+        try:
+            ids = self._reader.members(path)
+            return [(one, *self._reader.part(f"{path}/{one}")) for one in ids]
+        except (OSError, StoreError):
+            return []  # it moved on
 
     def unpack(
         self, path: str, entry_id: str, now: float, policy: RetentionPolicy
@@ -148,18 +162,18 @@ class PackOperations:
         kept: Sequence[tuple[State, RetentionStep | None]],
         now: float,
         policy: RetentionPolicy,
-    ) -> Script[float]:
+    ) -> Script[tuple[float, PackIndex]]:
         """Write a pack anew and rename it over the old one."""
         directory, name = parts(path)
         source = f"{self._layout.tmp}/{name}.swept"
-        due = yield from self._write(source, self._from_pack(kept, now, policy))
+        made = yield from self._write(source, self._from_pack(kept, now, policy))
         try:
             self._disk.rename(source, path)
         except OSError:
             self._operations.forget(source)
             raise
         yield (directory,)
-        return due
+        return made
 
     def _from_pack(
         self,

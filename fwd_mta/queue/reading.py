@@ -3,7 +3,7 @@
 Everything here runs on a worker's thread and changes nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import ENOENT, EROFS
 from typing import TypeVar
@@ -15,6 +15,7 @@ from fwd_mta.interfaces import Disk, DiskFile
 from fwd_mta.mail.entry import QueueEntry, Step
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import Gone
+from fwd_mta.queue.index_file import Place
 from fwd_mta.queue.journal import Mail
 from fwd_mta.queue.layout import (
     PACK,
@@ -154,7 +155,13 @@ class Reader:
 
     def state(self, path: str) -> State:
         """Read header line and records; raises OSError, Corrupt or NewerFormat."""
-        file = self.opened(path)
+        return self._state(path, self.opened(path))
+
+    def state_within(self, path: str, at: int, length: int) -> State:
+        """Read a message's state in a pack, where it is thought to begin."""
+        return self._state(path, Part(self._disk.open(parts(path)[0]), at, length))
+
+    def _state(self, path: str, file: DiskFile) -> State:
         try:
             header = parse_header(file.read_at(0, HEADER_SIZE))
             octets = _rest(file, header.records)
@@ -278,6 +285,35 @@ class Reader:
             for name, end in ends.items()
             if end is not None and (ended_by is None or end <= ended_by)
         ]
+
+    def hinted(self, rows: Sequence[tuple[str, Place]]) -> list[tuple[str, Look]]:
+        """The states of some, each looked for first where it is thought to be."""
+        return [(name, self._hinted(name, place)) for name, place in rows]
+
+    def _hinted(self, entry_id: str, place: Place) -> Look:
+        path = f"{self._layout.root}/{place.path}/{entry_id}"
+        try:
+            if place.length:
+                return Look(path, self.state_within(path, place.at, place.length))
+            return Look(path, self.state(path))
+        except (OSError, StoreError):
+            pass
+        try:
+            state = self.located(entry_id, "", self.state)
+        except (OSError, StoreError) as error:
+            return Look(path, None, error)
+        return Look(state.path, state)
+
+    def part(self, path: str) -> tuple[int, int]:
+        """Where a message of a pack lies in it, and how long it is; else zeros."""
+        pack, name = parts(path)
+        if not pack.endswith(PACK):
+            return 0, 0
+        file = self._disk.open(pack)
+        try:
+            return self._index(pack, file).get(name, (0, 0))
+        finally:
+            file.close()
 
     # All that happened
 

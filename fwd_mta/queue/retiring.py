@@ -170,6 +170,7 @@ class Retirement:
         assert isinstance(filed, Filed)  # noqa: S101 - what `move` gives
         if filed.path != target:
             raise StoreError(f"{source} is not in its place: {filed.trouble}")
+        self._tree.finished.placed(target, segment.index)
         for mail in mails:
             self._journal.forget(mail)
 
@@ -186,7 +187,10 @@ class Retirement:
         source = f"{layout.tmp}/{name}.{self._packed}"
         target = f"{layout.hour(due, now)}/{name}"
         packs = self._tree.packs
-        await self._lane.run(source, lambda: packs.write(source, mails), value)
+        written = await self._lane.run(
+            source, lambda: packs.write(source, mails), value
+        )
+        segment.index = written if isinstance(written, list) else []
         await self._journal.moved(moved_item(str(segment.number), source, target))
         return source, target
 

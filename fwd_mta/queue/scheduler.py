@@ -126,9 +126,11 @@ class Scheduler:
             return f"one of the {self._active_limit} places, which are all taken"
         return ""
 
-    async def obstacle(self, recipients: Sequence[Recipient]) -> Obstacle | None:
+    async def obstacle(
+        self, recipients: Sequence[Recipient], via: str = ""
+    ) -> Obstacle | None:
         """What keeps recipients that are due from being tried at this moment."""
-        for destination in group(recipients, self.table):
+        for destination in group(recipients, self.table, via):
             site = await self.agent.site(destination)
             found = self.sites.obstacle(site) if site else None
             if found is not None:

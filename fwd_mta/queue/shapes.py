@@ -144,6 +144,8 @@ class StoredEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     finished_at: float | None = None
     redacted_at: float | None = None
     lifetime: float | None = None
+    via: str = ""
+    owner: str = ""
 
 
 class StoredRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -270,6 +272,8 @@ def entry_out(entry: QueueEntry) -> StoredEntry:
         entry.finished_at,
         entry.redacted_at,
         entry.lifetime,
+        entry.via,
+        entry.owner,
     )
 
 
@@ -387,4 +391,6 @@ def entry_in(entry: StoredEntry) -> QueueEntry:
         finished_at=entry.finished_at,
         redacted_at=entry.redacted_at,
         lifetime=entry.lifetime,
+        via=entry.via,
+        owner=entry.owner,
     )

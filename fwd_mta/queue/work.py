@@ -42,6 +42,7 @@ from fwd_mta.mail.message import Message
 from fwd_mta.mail.route import Destination, Via
 from fwd_mta.queue.sites import Granted, PutOff, Sites, Turn
 from fwd_mta.rules import dsn, settlement
+from fwd_mta.rules.retention import owner_of
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.return_path import ReturnPaths, returned_to
 from fwd_mta.rules.routing import RoutingTable, group
@@ -243,7 +244,8 @@ class Work:
 
     def _groups(self) -> Iterator[tuple[Destination, tuple[Recipient, ...]]]:
         recipients = tuple(standing.recipient for standing in self._due())
-        for destination, members in group(recipients, self._of.table).items():
+        table, via = self._of.table, self._entry.via
+        for destination, members in group(recipients, table, via).items():
             for start in range(0, len(members), RECIPIENTS_A_DELIVERY):
                 yield destination, members[start : start + RECIPIENTS_A_DELIVERY]
 
@@ -498,6 +500,7 @@ class Work:
             size=made.size,
             message_id=f"<{message_id}>",
             cause=self._entry.id,
+            owner=owner_of(self._entry),
         )
         return entry, made
 

@@ -29,6 +29,11 @@ def notice_id(cause: str, number: int) -> str:
     return f"{cause.partition('-')[0]}-{number}"
 
 
+def id_bound(at: float) -> str:
+    """A text that no id made before a time is beyond, and each later one is."""
+    return _letters(max(0, int(at * 1000)), _TIME_LETTERS)
+
+
 def made_at(text: str) -> float:
     """When an id, or the cause of a notice's id, was made: seconds since the epoch."""
     number = 0

@@ -6,8 +6,8 @@ goes with that one's, or when the notice is finished, if later.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from fwd_mta.mail.entry import QueueEntry, StandingState, Status
@@ -20,11 +20,51 @@ _KEPT = ("from", "to", "cc", "date", "message-id")
 
 
 @dataclass(frozen=True, slots=True)
-class RetentionPolicy:
+class Term:
     """How long content and record are kept, in seconds; 0 is not at all."""
 
     content: float
     record: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """How long content and record are kept; `terms` are for some accounts or domains.
+
+    Keys of `terms` are in lower case: a login, or the domain of logins.
+    """
+
+    content: float
+    record: float
+    terms: Mapping[str, Term] = field(default_factory=dict)
+
+    def of(self, entry: QueueEntry) -> Term:
+        """What counts for an entry: for a notice, what does for its cause."""
+        if self.terms:
+            owner = owner_of(entry).lower()
+            for key in (owner, owner.rpartition("@")[2]):
+                if key in self.terms:
+                    return self.terms[key]
+        return Term(self.content, self.record)
+
+    @property
+    def words(self) -> str:
+        """All of it in a line each, for whoever compares it with an older one."""
+        some = sorted(self.terms.items())
+        lines = [f"{key} {term.content:g} {term.record:g}" for key, term in some]
+        return "\n".join(
+            [f"content {self.content:g}", f"record {self.record:g}", *lines]
+        )
+
+
+def owner_of(entry: QueueEntry) -> str:
+    """Whose mail it is: the account's, else the sender's; a notice's cause's."""
+    path = entry.envelope.reverse_path
+    if entry.owner or entry.account:
+        return entry.owner or entry.account or ""
+    if entry.cause is not None and entry.envelope.recipients:
+        return str(entry.envelope.recipients[0].mailbox)
+    return str(path) if path else ""
 
 
 class RetentionStep(StrEnum):
@@ -40,9 +80,9 @@ def next_step(
     """What is done with an entry next, and when; None while it is not finished."""
     if not can_be_redacted(entry):
         return None
-    finished = entry.finished_at or entry.clock_start
-    purge = max(entry.clock_start + policy.record, finished)
-    redact = max(_content_clock(entry) + policy.content, finished)
+    finished, term = entry.finished_at or entry.clock_start, policy.of(entry)
+    purge = max(entry.clock_start + term.record, finished)
+    redact = max(_content_clock(entry) + term.content, finished)
     if entry.redacted_at is None and redact < purge:
         return RetentionStep.REDACT, redact
     return RetentionStep.PURGE, purge

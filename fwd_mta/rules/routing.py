@@ -191,9 +191,19 @@ def _literal(text: str) -> str | None:
 
 
 def group(
-    recipients: Iterable[Recipient], table: RoutingTable
+    recipients: Iterable[Recipient], table: RoutingTable, via: str = ""
 ) -> dict[Destination, tuple[Recipient, ...]]:
-    """Group recipients by where they go next, in the order they came."""
+    """Group recipients by where they go next, in the order they came.
+
+    `via` is a next hop that an operator chose for all of them.
+    """
+    if via:
+        table = RoutingTable(
+            transports={"*": parse_transport(via, port=table.port, tls=table.tls)},
+            port=table.port,
+            tls=table.tls,
+            tls_policies=table.tls_policies,
+        )
     groups: dict[Destination, list[Recipient]] = {}
     last: Destination | None = None
     members: list[Recipient] = []

@@ -18,7 +18,8 @@ from fwd_mta.mail.entry import (
 from fwd_mta.rules.retention import RetentionPolicy, next_step
 from fwd_mta.rules.retry import JITTER, RetrySchedule
 
-_HOUR = 3600.0
+_DAY = 86_400.0
+_FULL_WAIT = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,12 @@ def _waiting(entry: QueueEntry, standing: Standing, around: Circumstances) -> _T
         }
     told = _tried(entry, standing, around) or _untried(entry, standing, around)
     at = max(standing.next_attempt_at, around.now)
-    if around.doing and standing.next_attempt_at <= around.now:
+    if around.doing and standing.next_attempt_at <= max(around.now, around.not_before):
         told |= {"waits_for": around.doing}
-        at = max(at, around.not_before)
+        # The last try is made even where the site rests.
+        at = max(at, min(around.not_before, until))
+    if entry.via:
+        told |= {"setting": f"an operator chose the next hop {entry.via}"}
     return {"next_at": at, "until": until} | told
 
 
@@ -173,7 +177,7 @@ def _wait_setting(
     if found.category is Category.BLOCKLIST and found.scope is Scope.DESTINATION:
         return "a fixed wait of 1 h at least, while they refuse our address"
     if found.category is Category.CAPACITY and standing.next_attempt_at >= (
-        around.now + _HOUR * 3
+        entry.clock_start + _DAY + _FULL_WAIT
     ):
         return "a fixed wait of 4 h for a full mailbox, after its first day"
     wait = schedule.backoff(standing.attempts)
@@ -266,6 +270,11 @@ def _notice(entry: QueueEntry) -> str:
 
 def _after_the_end(entry: QueueEntry, around: Circumstances) -> _Told:
     """What the retention does next."""
+    if entry.held is not None:
+        return {
+            "waits_for": f"an operator, who keeps it as evidence: {entry.held}",
+            "command": f"fwdmta retention release {entry.id}",
+        }
     step = next_step(entry, around.retention)
     if step is None:
         return {}

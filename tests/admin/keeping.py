@@ -1,11 +1,22 @@
 """A queue in a dictionary, and entries to put into it, for the tests of `admin`."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from typing_extensions import override
 
-from fwd_mta.interfaces import Census, Change, Inspected, QueueKeeper, Swept
+from fwd_mta.interfaces import (
+    Census,
+    Change,
+    Ids,
+    Inspected,
+    Page,
+    QueueKeeper,
+    Shape,
+    Swept,
+    Tally,
+)
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.entry import (
     Action,
@@ -26,6 +37,7 @@ from fwd_mta.mail.envelope import Envelope, Recipient
 from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
+from fwd_mta.queue.index_file import shape_of, site_rows
 from fwd_mta.rules.identity import entry_id
 
 NOW = 1_800_000_000.0
@@ -142,6 +154,34 @@ class ListKeeper(QueueKeeper):
         if self.broken:
             raise StoreError("the disk says: Input/output error")
         return [one for one in reversed(self.kept.values()) if wanted.takes(one)]
+
+    @override
+    async def page(self, wanted: EntryFilter) -> Page:
+        """The next entries that the filter takes."""
+        found = sorted(await self.entries(wanted), key=lambda one: one.id)
+        found = found[: wanted.limit]
+        more = wanted.limit is not None and len(found) == wanted.limit
+        return Page(tuple(found), found[-1].id if more else None)
+
+    @override
+    async def ids(self, wanted: EntryFilter) -> Ids:
+        """The next ids that the filter takes."""
+        page = await self.page(wanted)
+        return Ids(tuple(one.id for one in page.entries), page.next)
+
+    @override
+    async def tally(self, wanted: EntryFilter) -> Tally:
+        """Count a part: a hundred at a time, so that there are parts."""
+        page = await self.page(replace(wanted, limit=100))
+        held = sum(one.held is not None for one in page.entries)
+        return Tally(Counter(one.status for one in page.entries), held, page.next)
+
+    @override
+    async def shape(self, by: str, now: float, after: str = "") -> Shape:
+        """Count the recipients that wait, ten messages at a time."""
+        page = await self.page(EntryFilter(after=after, limit=10))
+        rows = [row for one in page.entries for row in site_rows(one)]
+        return Shape(shape_of(rows, by, now), page.next)
 
     @override
     async def timeline(self, entry_id: str) -> list[Step]:

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from fwd_mta import config
 from fwd_mta.admin import account_verbs, cli, demo
+from fwd_mta.admin.change_verbs import operator
 from fwd_mta.admin.command import (
     Surroundings,
     UsageError,
@@ -494,7 +495,48 @@ class QueueTests(QueueCase):
         self.assertEqual(self.ids("--state", "held"), [an_id(2)])
         self.done("queue", "cancel", an_id(1))
         self.assertEqual(self.ids("--state", "rejected"), [an_id(1)])
-        self.assertIn("by an operator: abuse?", self.done("timeline", an_id(2)).out)
+        self.assertIn(f"by {operator()}: abuse?", self.done("timeline", an_id(2)).out)
+
+    def test_sends_by_another_next_hop(self) -> None:
+        """`queue route` is in the timeline, and can be taken back; nonsense is told."""
+        way = "[10.1.2.3]:2525"
+        ran = self.done("queue", "route", "--via", way, an_id(1))
+        self.assertEqual(ran.out, "1 message sent another way\n")
+        self.assertIn(f"next hop      {way}", self.done("queue", "show", an_id(1)).out)
+        told = self.done("timeline", an_id(1)).out
+        self.assertIn(f"routed      by {operator()}, to {way}", told)
+        self.done("queue", "route", "--via", "usual", an_id(1))
+        self.assertNotIn("next hop", self.done("queue", "show", an_id(1)).out)
+        words = self.fails(1, "queue", "route", "--via", "no way", "--all")
+        self.assertIn("is no next hop", words)
+
+    def test_only_says_how_many(self) -> None:
+        """With --dry-run nothing is changed."""
+        for words, told in (
+            (("retry", "--all"), "2 messages would be due now\n"),
+            (("cancel", an_id(1)), "1 message would be cancelled\n"),
+            (("release", "--all"), "0 messages would be released\n"),
+            (("hold", "--category", "capacity"), "1 message would be put on hold\n"),
+        ):
+            self.assertEqual(self.run_it("queue", *words, "--dry-run").out, told)
+        self.assertEqual(self.ids("--state", "held"), [])
+
+    def test_makes_the_index_anew(self) -> None:
+        """`fsck --reindex` works without a server, and lists are right after it."""
+        self.assertEqual(self.done("fsck", "--reindex").out, "the index is made anew\n")
+        self.assertEqual(self.ids("--domain", "example.org"), [an_id(1)])
+        self.assertEqual(len(self.done("queue", "list", "--all", "--json").rows), 3)
+
+    def test_shapes(self) -> None:
+        """Ages by site are columns, as those of qshape."""
+        text = self.done("queue", "shape", "--by", "domain").out.splitlines()
+        self.assertEqual(text[0].split()[:4], ["T", "5", "10", "20"])
+        self.assertEqual(text[1].split()[:2], ["TOTAL", "2"])
+        self.assertEqual(
+            sorted(line.split()[0] for line in text[2:]), ["example.net", "example.org"]
+        )
+        rows = self.done("queue", "shape", "--json").rows
+        self.assertEqual(sum(sum(row["ages"]) for row in rows), 2)
 
     def test_changes_by_filter(self) -> None:
         """A filter chooses as in a list; --all means all that waits."""
@@ -510,7 +552,8 @@ class QueueTests(QueueCase):
             self.done("queue", "release", "--all").out, "1 message released\n"
         )
         self.assertEqual(
-            self.done("queue", "cancel", "--all").out, "2 messages cancelled\n"
+            self.done("queue", "cancel", "--all").out,
+            "2 messages match\n2 messages cancelled\n",
         )
         self.assertEqual(self.ids(), [])
 

@@ -11,16 +11,13 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from fwd_mta.admin.control import (
-    BATCH,
+from fwd_mta.admin.asking import pages
+from fwd_mta.admin.control import BATCH, CONTENT_PAGE, PAGE, Commands
+from fwd_mta.admin.control_socket import (
     CONNECTION_LIMIT,
-    CONTENT_PAGE,
-    PAGE,
     REQUEST_LIMIT,
-    Commands,
     ControlFactory,
     ControlProtocol,
-    pages,
 )
 from fwd_mta.events import Event
 from fwd_mta.mail.message import Message
@@ -397,7 +394,8 @@ class ProtocolTests(CommandsCase):
         self.assertEqual(self.transport.producerState, "paused")
         waiting.callback(None)
         self.assertEqual(
-            [list(one) for one in self.answers()], [["items", "next"], ["counts"]]
+            [list(one) for one in self.answers()],
+            [["items", "next"], ["counts", "next"]],
         )
         self.assertEqual(self.transport.producerState, "producing")
 
@@ -410,7 +408,7 @@ class ProtocolTests(CommandsCase):
         for request in ({}, {"verb": 5}, {"verb": "drop"}, {"verb": "list", "ids": 5}):
             (answer,) = self.send(request)
             self.assertIn("error", answer, request)
-        self.assertEqual(list(self.send({"verb": "count"})[0]), ["counts"])
+        self.assertEqual(list(self.send({"verb": "count"})[0]), ["counts", "next"])
 
     def test_cuts_endless_requests(self) -> None:
         """A request without an end is cut at a bound."""

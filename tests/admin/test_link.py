@@ -14,8 +14,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from typing_extensions import override
 
+from fwd_mta.admin.asking import CommandError, Json
 from fwd_mta.admin.command import file_store
-from fwd_mta.admin.control import CommandError, Commands, ControlFactory, Json
+from fwd_mta.admin.control import Commands
+from fwd_mta.admin.control_socket import ControlFactory
 from fwd_mta.admin.link import SOCKET_NAME, at_once, connect, link
 from fwd_mta.config import parse
 from fwd_mta.interfaces import QueueStore

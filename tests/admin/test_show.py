@@ -5,7 +5,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.admin import show
-from fwd_mta.admin.control import row, step_json, whole
+from fwd_mta.admin.answers import row, step_json, whole
 from fwd_mta.mail.entry import QueueEntry, Step
 from tests.admin.keeping import NOW, an_attempt, an_id, deferred, delivered, each, entry
 

@@ -10,6 +10,7 @@ from fwd_mta.rules.identity import entry_id, made_at, notice_id
 from fwd_mta.rules.retention import (
     RetentionPolicy,
     RetentionStep,
+    Term,
     due_step,
     next_step,
     placeholder,
@@ -30,6 +31,53 @@ def over(one: QueueEntry, *states: StandingState, at: float = T0 + 60) -> QueueE
 
 
 DONE = over(entry(), StandingState.DELIVERED)
+
+
+class TermTests(SynchronousTestCase):
+    """Terms of accounts and domains."""
+
+    def test_the_most_particular_counts(self) -> None:
+        """An account's term before its domain's, and that before the usual one."""
+        policy = RetentionPolicy(
+            30 * DAY,
+            90 * DAY,
+            {
+                "ann@example.com": Term(DAY, 2 * DAY),
+                "example.com": Term(5 * DAY, 10 * DAY),
+            },
+        )
+        for account, days in (
+            ("ann@example.com", 1),
+            ("Ann@Example.com", 1),
+            ("carl@example.com", 5),
+            ("carl@example.org", 30),
+            (None, 1),
+        ):
+            one = replace(DONE, account=account)
+            self.assertEqual(next_step(one, policy), ("redact", T0 + days * DAY))
+
+    def test_a_notice_goes_by_its_cause(self) -> None:
+        """A notice quotes its cause: it has the term of its account, not its own."""
+        policy = RetentionPolicy(30 * DAY, 90 * DAY, {"app@example.com": Term(0, DAY)})
+        cause = entry_id(T0, bytes(8))
+        notice = replace(
+            over(entry("news@example.com", sender=None), StandingState.DELIVERED),
+            id=notice_id(cause, 1),
+            cause=cause,
+        )
+        self.assertEqual(next_step(notice, policy), ("redact", T0 + 30 * DAY))
+        owned = replace(notice, owner="app@example.com")
+        self.assertEqual(next_step(owned, policy), ("redact", T0 + 60))
+        again = RetentionPolicy(30 * DAY, 90 * DAY, {"news@example.com": Term(0, DAY)})
+        self.assertEqual(next_step(notice, again), ("redact", T0 + 60))
+
+    def test_the_words_tell_policies_apart(self) -> None:
+        """Another term is other words, whichever way it was written."""
+        terms = {"a@example.com": Term(1, 2), "b@example.com": Term(3, 4)}
+        one = RetentionPolicy(30, 90, terms)
+        other = RetentionPolicy(30, 90, dict(reversed(terms.items())))
+        self.assertEqual(one.words, other.words)
+        self.assertNotEqual(one.words, RetentionPolicy(30, 90).words)
 
 
 class NextStepTests(SynchronousTestCase):
