@@ -21,6 +21,7 @@ from interop import (
     clients,
     databases,
     dovecot,
+    encryption,
     endings,
     figures,
     guide,
@@ -87,6 +88,9 @@ SCENARIOS = {
         guide.with_thunderbird, ("thunderbird", "libnss3-tools")
     ),
     "clients-notices": Scenario(guide.with_notices, (*_PHP, *_JAVA)),
+    "tls-scanned": Scenario(encryption.scanned, ("testssl.sh", "nmap"), limit=600),
+    "tls-mistakes": Scenario(encryption.mistaken),
+    "certbot": Scenario(encryption.certbot, ("certbot", "pebble")),
     "dns-exchangers": Scenario(names.exchangers, _KNOT),
     "dns-refusals": Scenario(names.refusals, _KNOT),
     "domain-published": Scenario(names.domain_published, _KNOT),
