@@ -140,12 +140,15 @@ class DnsResolver(Resolver):
         return self._found(answer, kind), answer.chaining_result.minimum_ttl
 
     def _found(self, answer: dns.resolver.Answer, kind: RdataType) -> Found[Any]:
-        records = tuple(_READ[kind](each) for each in answer.rrset or ())
+        records = [_READ[kind](each) for each in answer.rrset or ()]
+        if kind is RdataType.MX:
+            # Before the rest is cut off: the best may stand last.
+            records.sort(key=lambda each: each.preference)
         authentic = bool(answer.response.flags & dns.flags.AD)
         end = answer.canonical_name.to_text(omit_final_dot=True).lower()
         asked = answer.qname.to_text(omit_final_dot=True).lower()
         return Found(
-            records[:_MOST_RECORDS],
+            tuple(records[:_MOST_RECORDS]),
             self._trust_ad and authentic,
             None if end == asked else end,
         )
