@@ -191,7 +191,7 @@ class Connection(Protocol):
             due[-1].outcome = reply
         # The verdict on what else came falls before any answer is acted on (D2): code
         # that an answer wakes must not send a command that is answered already.
-        self._judge_rest(replies[len(due) :])
+        self._judge_rest(replies[len(due) :], behind=bool(due))
         if due and self._expected:
             self._watch()  # never for a mere part: one deadline a reply, not a read
         released = self._released()
@@ -201,9 +201,9 @@ class Connection(Protocol):
         if released is not None:
             released.wake()
 
-    def _judge_rest(self, unasked: Sequence[Reply]) -> None:
+    def _judge_rest(self, unasked: Sequence[Reply], *, behind: bool) -> None:
         if unasked:
-            self._break(_out_of_turn(unasked[0]))
+            self._break(_out_of_turn(unasked[0], behind=behind))
             return
         if self._reader.fault is not None:
             self._break(Trouble("protocol", self._reader.fault))
@@ -529,8 +529,10 @@ def _fits(answer: Expected, group: Sequence[Expected]) -> bool:
     return digit in {3, 4, 5} if answer is group[-1] else digit != 3
 
 
-def _out_of_turn(reply: Reply) -> Trouble:
-    refusal = reply if reply.is_temporary or reply.is_permanent else None
+def _out_of_turn(reply: Reply, *, behind: bool) -> Trouble:
+    """An answer to nothing. In one breath with another one it is no refusal either."""
+    is_refusal = not behind and (reply.is_temporary or reply.is_permanent)
+    refusal = reply if is_refusal else None
     return Trouble("protocol", f"the host spoke out of turn: {reply}", refusal)
 
 
