@@ -90,6 +90,10 @@ class Refusing(DeliveryAgent):
         )
 
     @override
+    def at_once(self, delivery: Delivery, done: Callable[[Attempt], None]) -> bool:
+        return False
+
+    @override
     async def site(self, destination: Destination) -> str:
         return ""  # nobody waits for a turn: this is about the queue
 
