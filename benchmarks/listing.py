@@ -194,7 +194,7 @@ def opened(root: str, clock: Clock) -> FileStore:
 def now_of(work: Any) -> Any:
     """What a coroutine gives that waits for nothing."""
     outcome: list[Any] = []
-    Deferred.fromCoroutine(work).addBoth(outcome.append)
+    _ = Deferred.fromCoroutine(work).addBoth(outcome.append)
     return outcome[0]
 
 
@@ -281,7 +281,7 @@ def _told(
         return answer
 
     for page in pages(timed, request):
-        rows += len(page.get("items", page.get("rows", ())))
+        rows += len(page.get("items") or page.get("rows") or ())
         if len(times) >= most:
             break
     figures = (median(times), max(times), median(efforts), max(efforts))
