@@ -33,12 +33,7 @@ class Ledger:
         self._all = leases
         self._spill = spill
         self._journal = leases.tree.journal
-        self._dots = leases.tree.lane()
         leases.follow_up = self._follow_up
-
-    async def idle(self) -> None:
-        """Return when no mark is being written."""
-        await self._dots.idle()
 
     # Records
 
@@ -247,7 +242,10 @@ class Ledger:
     def dot_sent(
         self, entry_id: str, recipients: Sequence[Recipient], now: float
     ) -> Deferred[None]:
-        """Note that a final dot is about to go out; it waits for no sync."""
+        """Note that a final dot is about to go out; young mail waits for no sync.
+
+        A file's mark is written in turn with its records: each may have to be mended.
+        """
         mail = self._journal.at_rest(entry_id)
         if mail is not None:
             return self._journal.progress(mail, dot_line(recipients, now))
@@ -262,7 +260,7 @@ class Ledger:
             return
         path = self._all.path(entry_id)
         operations = self._tree.operations
-        await self._dots.run(
+        await self._all.lane.run(
             entry_id,
             lambda: operations.dot(entry_id, path, dot_line(recipients, now)),
             value,

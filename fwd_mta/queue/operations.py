@@ -212,13 +212,14 @@ class Operations:
         return entered, None
 
     def dot(self, entry_id: str, hint: str, line: bytes) -> Script[None]:
-        """Append the mark that a final dot goes out; the page cache keeps it."""
+        """Append the mark that a final dot goes out, and sync it (P2)."""
         if entry_id in self._spoilt:
             hint = yield from self._ready(entry_id, hint, owing=False)
         file = self._reader.located(entry_id, hint, self._disk.open)
         length = file.size()
         try:
             file.append(line)
+            yield (file,)
         except OSError:
             self.spoil(entry_id, length)
             raise

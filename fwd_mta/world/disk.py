@@ -184,6 +184,13 @@ class MemoryDisk(Disk):
             if found is not None
         }
 
+    def state(self) -> frozenset[tuple[str, bytes | None]]:
+        """All that a start can see: names and contents, None for a directory."""
+        return frozenset(
+            (path, None if found is None else bytes(found.content))
+            for path, found in self._names.items()
+        )
+
     def spoil(self, path: str, offset: int, data: bytes) -> None:
         """Change octets of a file behind everyone's back."""
         node = self._node(path)
