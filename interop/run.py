@@ -33,6 +33,7 @@ from interop import (
     relaying,
     scanning,
     security,
+    shortage,
     signatures,
 )
 from interop.kit import Failed, Workbench
@@ -96,9 +97,13 @@ SCENARIOS = {
     "domain-published": Scenario(names.domain_published, _KNOT),
     "dns-dead": Scenario(names.dead_server, _KNOT),
     "transport-security": Scenario(security.transport_security, _SIGNED),
-    "kill": Scenario(endings.killed, limit=900),
-    "power-cut": Scenario(power.cuts, limit=900),
+    "kill": Scenario(endings.killed, limit=3600),
+    "power-cut": Scenario(power.cuts, limit=3600),
     "power-cut-control": Scenario(power.control, ("eatmydata",)),
+    "disk-full": Scenario(shortage.full),
+    "disk-full-at-start": Scenario(shortage.full_at_start),
+    "disk-read-only": Scenario(shortage.read_only),
+    "few-descriptors": Scenario(shortage.few_descriptors),
     "sigterm-load": Scenario(endings.stops, limit=600),
     "sigterm-drains": Scenario(endings.drains),
     "sigterm-out-of-time": Scenario(endings.drains_out_of_time),

@@ -25,6 +25,7 @@ class Volume:
     def __init__(self, bench: Workbench, folder: Path, size: int) -> None:
         expect(os.geteuid() == 0, "only root may mount: run it as root")
         self.folder = folder
+        self._copies = 0
         self._image = bench.folder / f"{folder.name}.img"
         with self._image.open("wb") as image:
             image.truncate(size << 20)
@@ -59,12 +60,7 @@ class Volume:
             )
             return done.returncode == 0 or not os.path.ismount(self.folder)
 
-        def is_free() -> bool:
-            return not _run("losetup", "-j", str(self._image))
-
         wait_for("the volume can be unmounted", is_gone, 20, 0.2)
-        # A mount namespace that ended lets go of it a moment later.
-        wait_for("its loop device is let go", is_free, 20, 0.1)
 
     def cut(self) -> None:
         """Cut its power: what was not synced is gone."""
@@ -77,11 +73,50 @@ class Volume:
     def come_back(self) -> None:
         """Mount it again after a cut."""
         self.unmount()
+        self._copy()
         self.mount()
 
+    def _copy(self) -> None:
+        """Go on with a copy of what has reached the image.
+
+        Whoever may still hold the dead file system writes to the old one.
+        """
+        self._copies += 1
+        old = self._image
+        self._image = old.with_suffix(f".{self._copies}")
+        _run("cp", "--sparse=always", str(old), str(self._image))
+        old.unlink()
+
+    def fill(self, leaving: int) -> None:
+        """Fill it up to so many octets, with a file that is in nobody's way."""
+        ballast = self.folder / "state" / "ballast"
+        ballast.parent.mkdir(exist_ok=True)
+        with ballast.open("ab", buffering=0) as file:
+            for size in (1 << 16, 1 << 12):
+                while self._left() - size >= leaving:
+                    try:
+                        file.write(bytes(size))
+                    except OSError:
+                        break
+            os.fsync(file.fileno())
+
+    def _left(self) -> int:
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize
+
+    def relieve(self) -> None:
+        """Remove what filled it."""
+        (self.folder / "state" / "ballast").unlink()
+
     def make_read_only(self) -> None:
-        """Let nobody write any more, whatever is open."""
-        _run("mount", "-o", "remount,ro,abort", str(self.folder))
+        """Let it fail as ext4 does after an error: nobody writes any more."""
+        _run("mount", "-o", "remount,abort", str(self.folder))
+
+    def replace(self) -> None:
+        """Put the disk back under the feet of who uses it."""
+        _run("umount", "--lazy", str(self.folder))
+        self._copy()
+        self.mount()
 
 
 def _run(*command: str) -> str:

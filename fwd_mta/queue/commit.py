@@ -115,10 +115,17 @@ class Lane:
     Two scripts with the same key never share a batch, so one sees what the other did.
     """
 
-    def __init__(self, worker: Worker, disk: Disk, after: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        disk: Disk,
+        after: Callable[[], None],
+        short: Callable[[], None] = lambda: None,
+    ) -> None:
         self._worker = worker
         self._disk = disk
         self._after = after
+        self._short = short
         self._waiting: deque[_Work] = deque()
         self._running = False
         self._idle: list[Deferred[None]] = []
@@ -177,6 +184,8 @@ class Lane:
             (work.done, _answer(work, outcome))
             for work, outcome in zip(batch, outcomes, strict=True)
         ]
+        if any(isinstance(outcome.error, NoSpace) for outcome in outcomes):
+            self._short()
         self._next()
         for done, answer in answers:
             done.callback(answer)

@@ -21,7 +21,7 @@
     census      how many wait
     inspection  every byte on the disk, and whether it may be there
     spool       a body on its way in
-    room        what space is left
+    room        what space is left (spare: what is kept back of it)
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -141,6 +141,7 @@ class FileStore(QueueStore):
             self._leases.index = self._archive.index = self._look_up.index = index
             self._tree.finished.placed = index.placed
         self._room = Room(self._tree, clock, minimum_free_space, message_size_limit)
+        self._tree.full = self._room.short
         self._owner = owner
         self._recent: dict[str, None] = {}
         self._spooled = 0
@@ -180,7 +181,6 @@ class FileStore(QueueStore):
         self._archive.stopping = True
         await self._retirement.stop()
         await self._leases.lane.idle()
-        await self._ledger.idle()
         await self._archive.lane.idle()
         await self._tree.journal.stop()
         await self._look_up.stop()

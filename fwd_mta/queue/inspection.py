@@ -49,7 +49,17 @@ _OURS = _INDEX | frozenset(
     {"fwdmta.lock", "control.sock", "queue", "retained", "state", "lost+found"}
 )
 _OURS_IN_QUEUE = frozenset(
-    {"incoming", "deferred", "hold", "corrupt", "tmp", "journal", "format", "terms"}
+    {
+        "incoming",
+        "deferred",
+        "hold",
+        "corrupt",
+        "tmp",
+        "journal",
+        "spare",
+        "format",
+        "terms",
+    }
 )
 
 

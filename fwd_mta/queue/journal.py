@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from fwd_mta.interfaces import Disk, DiskFile, WallClock, Worker
-from fwd_mta.mail.errors import StoreError
+from fwd_mta.mail.errors import NoSpace, StoreError
 from fwd_mta.queue.commit import seen_to, store_error
 from fwd_mta.queue.layout import Layout
 from fwd_mta.queue.segment import (
@@ -216,6 +216,7 @@ class Journal:
         self._rotate = False
         self.opened: Callable[[], None] = _nothing
         self.after: Callable[[], None] = _nothing
+        self.short: Callable[[], None] = _nothing
 
     def path(self, mail: Mail) -> str:
         """The place of a message, as a path."""
@@ -354,6 +355,8 @@ class Journal:
         self._note()
         error = failure.value
         told = store_error(error) if isinstance(error, Exception) else error
+        if isinstance(told, NoSpace):
+            self.short()
         self._sync_soon()
         for one in batch:
             one.done.errback(told)

@@ -32,6 +32,7 @@ class Layout:
         self.retained = f"{root}/retained"
         self.kept = f"{root}/retained/hold"
         self.terms = f"{root}/queue/terms"
+        self.spare = f"{root}/queue/spare"
         self.journal = f"{root}/queue/journal"
         self._young = f"{self.journal}/"
 

@@ -1,5 +1,7 @@
 """Whether there is room for another message, beside the reserve (SPEC [queue])."""
 
+from contextlib import suppress
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -7,6 +9,7 @@ from twisted.internet.task import LoopingCall
 from fwd_mta.interfaces import Space
 from fwd_mta.mail.errors import StoreError
 from fwd_mta.queue.commit import seen_to
+from fwd_mta.queue.spare import Spare
 from fwd_mta.queue.spool import FileSpool
 from fwd_mta.queue.tree import Tree
 
@@ -31,11 +34,17 @@ class Room:
         self._loop = LoopingCall(self._look_later)
         self._loop.clock = clock
         self._was_enough = True
+        self._spare = Spare(tree.disk, tree.layout, reserve)
+        self._tending = False
         self.every = _EVERY
 
     async def start(self) -> None:
         """Look now, and then every minute (`every`) even when nobody asks."""
+        with suppress(StoreError):
+            await self._tree.job(self._spare.look)
         await self.look()
+        if not self.has(0):
+            await self.tend()
         seen_to(self._loop.start(self.every, now=False))
 
     def stop(self) -> None:
@@ -44,7 +53,33 @@ class Room:
             self._loop.stop()
 
     def _look_later(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.look())
+        return Deferred.fromCoroutine(self._look_and_tend())
+
+    async def _look_and_tend(self) -> None:
+        await self.look()
+        await self.tend()
+
+    def short(self) -> None:
+        """Something failed for want of space: give up what was kept back for it."""
+        if self._loop.running and not self._tending:
+            seen_to(self._look_later())
+
+    async def tend(self) -> None:
+        """Give up or make a piece of what is kept back."""
+        space = self._space
+        if space is None or self._tending:
+            return
+        self._tending = True
+        try:
+            given = await self._tree.job(lambda: self._spare.tend(space, self._need))
+        except StoreError:
+            return  # the next look tries it again
+        finally:
+            self._tending = False
+        if given:
+            what = "is full: some of the spare room is given to what waits"
+            self._tree.say("queue", what, "make room")
+            await self.look()
 
     async def look(self) -> None:
         """Ask the file system; what cannot be asked has no room."""
@@ -85,6 +120,7 @@ class Room:
             return False
         receiving = sum(spool.taken for spool in self._spools)
         need = max(self._need, self._reserve + octets) + receiving
+        need -= self._spare.octets  # it is a part of the reserve
         return self._space.octets >= need and self._space.inodes >= _SPARE_INODES
 
     def receiving(self, spool: FileSpool) -> None:

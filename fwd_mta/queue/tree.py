@@ -41,9 +41,11 @@ class Tree:
         self.retention = retention
         self.emit = emit
         self.layout = Layout(root)
+        self.full: Callable[[], None] = lambda: None
         self.journal = Journal(
             disk, self.layout, journal_worker or worker, wall, clock, owner
         )
+        self.journal.short = self.short
         self.reader = Reader(disk, self.layout, self.journal.mails)
         self.operations = Operations(disk, self.layout, self.reader)
         self.finished = FinishedOperations(
@@ -55,7 +57,11 @@ class Tree:
 
     def lane(self, after: Callable[[], None] = lambda: None) -> Lane:
         """A lane for scripts of this tree."""
-        return Lane(self.worker, self.disk, after)
+        return Lane(self.worker, self.disk, after, self.short)
+
+    def short(self) -> None:
+        """Something failed for want of space."""
+        self.full()
 
     async def job(self, work: Callable[[], T]) -> T:
         """Run something that only reads; the disk's errors become StoreError."""
