@@ -64,6 +64,7 @@ from fwd_mta.outbound.outlook import outlook
 from fwd_mta.outbound.policy_file import PolicyFile
 from fwd_mta.outbound.tls_reports import TlsReports
 from fwd_mta.queue.alarms import Alarms
+from fwd_mta.queue.auditor import Auditor
 from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.index import Index
 from fwd_mta.queue.keeper import Keeper
@@ -136,6 +137,7 @@ class Server:
         self.scheduler.return_paths = settings.return_paths_of(configuration)
         self.scheduler.language_of = self._language_of
         self.keeper = Keeper(self.store, seams.clock, seams.wall, seams.emit)
+        self.auditor = self._make_auditor()
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
         self._policy_file = self._make_policy_file()
@@ -391,6 +393,17 @@ class Server:
         domain = sender.key[1] if sender else ""
         return dict(notices.domains).get(domain, notices.language)
 
+    def _make_auditor(self) -> Auditor:
+        seams = self._seams
+        return Auditor(
+            self.store,
+            seams.clock,
+            seams.wall,
+            seams.emit,
+            lambda: self.scheduler.schedule,
+            lambda: self.scheduler.has_room,
+        )
+
     def _make_factory(self, listener: Listener) -> SubmissionFactory:
         return SubmissionFactory(
             settings.listener_of(listener, self.configuration),
@@ -456,6 +469,11 @@ class Server:
             return None
         self.metrics.show(
             Reading("active_messages", "In delivery", lambda: self.scheduler.active),
+            Reading(
+                "audit_flaws",
+                "What the auditor found broken in the queue since the start: 0",
+                lambda: self.auditor.found,
+            ),
             Reading(
                 "sites_resting",
                 "Sites left alone after failures or block lists",
@@ -578,6 +596,7 @@ class Server:
         self._control_port = await self._open_control()
         self.scheduler.start()
         self.keeper.start()
+        self.auditor.start()
         self._watch.start()
         if self._gauges is not None:
             self._gauges.start()
@@ -630,6 +649,7 @@ class Server:
         await self._watch.stop()
         self.logins.close()
         self.alarms.stop()
+        await self.auditor.stop()
         await self.keeper.stop()
         await self.limits.stop()
         await self.tls_reports.stop()

@@ -43,6 +43,8 @@ from fwd_mta.config import PLACES, ConfigError
 from fwd_mta.kinds import Wrong, duration
 from fwd_mta.mail.entry import Category, Stage, Status
 
+_MOST_DAYS = 60
+
 
 def main(
     argv: Sequence[str] | None = None, surroundings: Surroundings | None = None
@@ -120,8 +122,44 @@ def _parser() -> _Parser:
     _add_rules(verbs)
     _add_dkim(verbs)
     _add_domain(verbs)
+    _add_simulate(verbs)
     verbs.add_parser("demo", help="show the main job here; --once ends by itself")
     return parser
+
+
+def _simulate(options: Options, world: Surroundings) -> int:
+    # A whole server in memory is only imported where one is wanted.
+    from fwd_mta.admin import simulate_verb  # noqa: PLC0415
+
+    return simulate_verb.simulate(options, world)
+
+
+def _add_simulate(verbs: _Verbs) -> None:
+    says = "say what a configuration would do with some days of mail, and with troubles"
+    parser = _verb(verbs, "simulate", _simulate, says)
+    add = parser.add_argument
+    add("--traffic", metavar="FILE", help="mail to send, a JSON object a line")
+    add("--days", type=_days, default=2.0, help="days of mail; default: 2")
+    add("--svg", metavar="FILE", help="write a plot, too")
+    add("--seed", type=int, default=1, help="of the mail that is made up")
+    add(
+        "--fault",
+        metavar="NAME[=DOMAIN][@START[+LENGTH]]",
+        action="append",
+        default=[],
+        help='a trouble, as in "down=example.org@2h+1d"; may be given more than once',
+    )
+    _add_json(parser)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("want a number of days") from error
+    if not 0 < days <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"want a number up to {_MOST_DAYS}")
+    return days
 
 
 def _add_config(parser: _Parser, default: object = argparse.SUPPRESS) -> None:

@@ -72,7 +72,7 @@ class DnsResolver(Resolver):
         self._asker.lifetime = lifetime
         self._asker.use_edns(0, dns.flags.DO if trust_ad else 0, _PAYLOAD)
         self._asker.flags = dns.flags.RD | dns.flags.AD
-        self._kept = _Kept(clock)
+        self._kept = Kept(clock)
         self._waiting: dict[tuple[str, RdataType], list[Deferred[Answer[Any]]]] = {}
 
     @property
@@ -217,7 +217,7 @@ def _reason(trouble: Exception) -> str:
     return str(trouble) or type(trouble).__name__
 
 
-class _Kept:
+class Kept:
     """The cache: as long as the records may be kept, the least used goes first."""
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -227,6 +227,7 @@ class _Kept:
         )
 
     def get(self, key: tuple[str, RdataType]) -> Answer[Any] | None:
+        """The answer, while it may be kept."""
         until, answer = self._answers.get(key, (0.0, None))
         if answer is None or until <= self._clock.seconds():
             return None
@@ -234,6 +235,7 @@ class _Kept:
         return answer
 
     def put(self, key: tuple[str, RdataType], answer: Answer[Any], ttl: float) -> None:
+        """Keep an answer, unless nobody could say."""
         self._answers.pop(key, None)
         if isinstance(answer, CannotSay) or ttl <= 0:
             return

@@ -4,7 +4,7 @@ Only what is near is known by id; of all other waiting mail the agenda knows the
 of the minutes. So its size follows what is due, not what waits (P7).
 """
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 
 from fwd_mta.queue.layout import MINUTE, minute_start, parts
 
@@ -41,6 +41,11 @@ class Agenda:
     def path(self, entry_id: str) -> str:
         """Where an entry lies; empty if it is not near."""
         return self._near.get(entry_id, (0.0, ""))[1]
+
+    def some(self, after: str, count: int) -> list[tuple[str, str]]:
+        """The next ids behind one, and where they lie."""
+        ids = nsmallest(count, (one for one in self._near if one > after))
+        return [(one, self._near[one][1]) for one in ids]
 
     def expect(self, directory: str, at: float | None = None) -> None:
         """Mail lies in a minute that is to be read when its time comes, or `at`."""

@@ -452,6 +452,16 @@ class FileStore(QueueStore):
         """
         return await self._archive.mend(f"{self._tree.layout.root}/{path}")
 
+    @property
+    def near(self) -> int:
+        """How many messages are known by id; bounded, however many wait."""
+        return len(self._leases.agenda)
+
+    async def sample(self, after: str, count: int) -> list[QueueEntry]:
+        """The next of what is near behind an id, as it is on the disk now."""
+        some, reader = self._leases.agenda.some(after, count), self._tree.reader
+        return await self._tree.job(lambda: list(reader.readable(some)))
+
     @override
     def census(self) -> Awaitable[Census]:
         """Count what waits, without opening it."""

@@ -35,6 +35,7 @@ from fwd_mta.rules.retention import (
     is_placeholder,
     next_step,
 )
+from fwd_mta.rules.soundness import flaws
 
 _GRACE = 2 * HOUR  # an hour is swept when it has ended
 _DAY = 86_400.0
@@ -228,6 +229,7 @@ class _Inspection:
         relative = path.removeprefix(f"{self._layout.root}/")
         for kind, what, cure in (
             *_shape(state),
+            *_flaws(state.entry),
             *self._place(parts(pack_of(path) or path)[0], state.entry),
             *self._time(state.entry, content),
         ):
@@ -284,6 +286,12 @@ def _is_tight(header: Header) -> bool:
         and head.offset == body.offset + body.length
         and header.records == head.offset + head.length
     )
+
+
+def _flaws(entry: QueueEntry) -> Iterator[tuple[FindingKind, str, str]]:
+    """What no sound record says; the simulation asks the same of every life."""
+    cure = "this is a defect of ours: see its timeline, and report it"
+    return ((FindingKind.RECORD, words, cure) for words in flaws(entry))
 
 
 def _region(directory: str, layout: Layout) -> str:

@@ -3,7 +3,8 @@
 Everything here runs on a worker's thread and changes nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT, EROFS
 from typing import TypeVar
@@ -314,6 +315,12 @@ class Reader:
             return self._index(pack, file).get(name, (0, 0))
         finally:
             file.close()
+
+    def readable(self, places: Iterable[tuple[str, str]]) -> Iterator[QueueEntry]:
+        """The entries of some names, at paths where they were, that can be read."""
+        for name, path in places:
+            with suppress(OSError, StoreError):
+                yield self.located(name, path, self.state).entry
 
     # All that happened
 

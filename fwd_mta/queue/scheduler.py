@@ -118,6 +118,11 @@ class Scheduler:
         """How many entries are in work."""
         return len(self._active)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more would be taken into work now."""
+        return not self.stopping and not self._claiming and self._room() > 0
+
     def doing(self, entry_id: str) -> str:
         """What of the queue's own an entry is in, or waits for; nothing: its time."""
         if entry_id in self._active.values():

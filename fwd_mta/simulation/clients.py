@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,7 +19,7 @@ from typing_extensions import override
 
 from fwd_mta.interfaces import Network
 from fwd_mta.mail.reply import Reply
-from fwd_mta.net.tls import ClientTlsContext
+from fwd_mta.net.tls import ClientTlsContext, start_tls
 from fwd_mta.simulation.history import History
 from fwd_mta.simulation.plan import Submission
 from fwd_mta.smtp.replies import ReplyReader
@@ -29,6 +30,7 @@ SECRET = "what nobody may read for ever"  # noqa: S105 - a mark in contents
 _PATIENCE = 900.0
 _AGAIN = (60.0, 600.0, 3600.0, 7200.0)
 _TRIES = 40
+_EHLO = b"EHLO client.example.com\r\n"
 
 
 class HungUp(Exception):
@@ -121,6 +123,7 @@ class Client:
     clock: IReactorTime
     history: History
     trust: ClientTlsContext | None
+    sender: str = SENDER
     promises: list[Promise] = field(default_factory=list)
     is_done: bool = False
 
@@ -149,16 +152,20 @@ class Client:
         """One try; whether its answer is final."""
         mouth = Mouth(self.history, who, self.clock)
         factory: Any = Factory.forProtocol(lambda: mouth)
-        port = 25
+        port, later = 25, None
         if self.trust is not None:
-            port = 465
             creator = self.trust.towards("mail.example.com")
-            factory = TLSMemoryBIOFactory(creator, True, factory, self.clock)
+            port = 587 if self.submission.starttls else 465
+            if self.submission.starttls:
+                later = partial(
+                    start_tls, mouth, creator=creator, clock=self.clock, client=True
+                )
+            else:
+                factory = TLSMemoryBIOFactory(creator, True, factory, self.clock)
         await self.network.connect(self.address, port, factory, 30.0, source="10.0.0.9")
+        dialogue = _Dialogue(mouth, promise, self.clock.seconds, later, self.sender)
         try:
-            return await _Dialogue(mouth, promise, self.clock.seconds).run(
-                authenticates=self.trust is not None
-            )
+            return await dialogue.run(authenticates=self.trust is not None)
         finally:
             mouth.wire.loseConnection()
 
@@ -167,8 +174,15 @@ class _Dialogue:
     """One session with one message."""
 
     def __init__(
-        self, mouth: Mouth, promise: Promise, seconds: Callable[[], float]
+        self,
+        mouth: Mouth,
+        promise: Promise,
+        seconds: Callable[[], float],
+        encrypt: Callable[..., object] | None,
+        sender: str,
     ) -> None:
+        self._sender = sender
+        self._encrypt = encrypt
         self._mouth = mouth
         self._promise = promise
         self._submission = promise.submission
@@ -181,11 +195,15 @@ class _Dialogue:
         mouth = self._mouth
         if not (await mouth.reply()).is_positive:
             return False
+        if self._encrypt is not None and not await self._go_under_tls(self._encrypt):
+            return False
         for line in self._opening(authenticates=authenticates):
             mouth.say(line)
             if not (await mouth.reply()).is_positive:
                 return False
-        answers = await self._envelope()
+        if self._submission.chunked:
+            return await self._in_chunks()
+        answers = await self._envelope("DATA")
         taken = tuple(
             address
             for (address, _), answer in zip(
@@ -195,26 +213,59 @@ class _Dialogue:
         )
         self._promise.offered = taken
         if answers[-1].code != 354:
-            return any(answer.is_permanent for answer in answers)
+            return _is_final(answers)
         return await self._content()
 
+    async def _go_under_tls(self, encrypt: Callable[..., object]) -> bool:
+        mouth = self._mouth
+        for line in (_EHLO, b"STARTTLS\r\n"):
+            mouth.say(line)
+            if not (await mouth.reply()).is_positive:
+                return False
+        _ = encrypt(mouth.wire)
+        return True
+
+    async def _in_chunks(self) -> bool:
+        """Send by BDAT (RFC 3030), the second chunk with the last octets."""
+        mouth = self._mouth
+        answers = await self._envelope()
+        taken = zip(self._submission.recipients, answers[1:], strict=True)
+        self._promise.offered = tuple(
+            address for (address, _), answer in taken if answer.is_positive
+        )
+        if not self._promise.offered:
+            return _is_final(answers)
+        content = self._written()
+        half = len(content) // 2
+        mouth.say(f"BDAT {half}\r\n".encode())
+        mouth.say(content[:half], silent=True)
+        answer = await mouth.reply()
+        if not answer.is_positive:
+            return answer.is_permanent
+        if self._cut in {"half", "DATA"}:
+            self._hang_up()
+        mouth.say(f"BDAT {len(content) - half} LAST\r\n".encode())
+        mouth.say(content[half:], silent=True)
+        return await self._end()
+
     def _opening(self, *, authenticates: bool) -> list[bytes]:
-        lines = [b"EHLO client.example.com\r\n"]
+        lines = [_EHLO]
         if authenticates:
-            words = b64encode(f"\0{SENDER}\0{PASSWORD}".encode())
+            words = b64encode(f"\0{self._sender}\0{PASSWORD}".encode())
             lines.append(b"AUTH PLAIN " + words + b"\r\n")
         return lines
 
-    async def _envelope(self) -> list[Reply]:
-        """Say MAIL, each RCPT and DATA; their answers."""
+    async def _envelope(self, *more: str) -> list[Reply]:
+        """Say MAIL, each RCPT, and perhaps more; their answers."""
         submission, mouth = self._submission, self._mouth
-        sender = "" if submission.bounce else SENDER
-        ret = " RET=FULL" if submission.full else ""
-        commands = [f"MAIL FROM:<{sender}>{ret}"]
+        sender = "" if submission.bounce else self._sender
+        asked = " RET=FULL" if submission.full else ""
+        asked += f" HOLDFOR={submission.hold:.0f}" if submission.hold else ""
+        commands = [f"MAIL FROM:<{sender}>{asked}"]
         for address, notify in submission.recipients:
             asked = f" NOTIFY={notify}" if notify else ""
             commands.append(f"RCPT TO:<{address}>{asked}")
-        commands.append("DATA")
+        commands += more
         octets = [f"{command}\r\n".encode() for command in commands]
         if submission.pipelined and not self._cut:
             mouth.say(b"".join(octets))
@@ -227,19 +278,33 @@ class _Dialogue:
                 self._hang_up()
         return answers
 
-    async def _content(self) -> bool:
-        mouth, mark = self._mouth, self._promise.mark
+    def _written(self) -> bytes:
+        """The message itself; it ends with a line that has to be stuffed, if any."""
+        mark = self._promise.mark
         content = (
-            f"From: {SENDER}\r\nTo: you@example.net\r\nMessage-ID: <{mark}@client>\r\n"
-            f"X-Mark: {mark}\r\nSubject: {SECRET}\r\n\r\n{SECRET}\r\n"
+            f"From: {self._sender}\r\nTo: you@example.net\r\n"
+            f"Message-ID: <{mark}@client>\r\nX-Mark: {mark}\r\n"
+            f"Subject: {SECRET}\r\n\r\n{SECRET}\r\n"
         ).encode()
-        content += b"a line of a message\r\n..\r\n" * (self._submission.size // 24)
+        return content + b"a line of a message\r\n.\r\n" * (self._submission.size // 24)
+
+    async def _content(self) -> bool:
+        """Send it behind DATA, dots stuffed."""
+        mouth = self._mouth
+        content = self._written().replace(b"\r\n.", b"\r\n..")
         if self._cut == "half":
             mouth.say(content[: len(content) // 2], silent=True)
             self._hang_up()
         mouth.say(content + b".\r\n", silent=True)
         if self._cut == "DOT":
             self._hang_up()
+        return await self._end()
+
+    async def _end(self) -> bool:
+        """Hear the last answer; whether it is final."""
+        mouth = self._mouth
+        if self._cut == "END":
+            mouth.wire.loseWriteConnection()
         answer = await mouth.reply()
         if answer.is_positive:
             self._promise.id = answer.text.rpartition(" ")[2]
@@ -250,3 +315,10 @@ class _Dialogue:
     def _hang_up(self) -> None:
         self._mouth.hang_up()
         raise HungUp
+
+
+def _is_final(answers: list[Reply]) -> bool:
+    """Whether a refusal is for good; behind a refused MAIL the rest says nothing."""
+    if not answers[0].is_positive:
+        return answers[0].is_permanent
+    return any(answer.is_permanent for answer in answers)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing_extensions import override
 
 _SHOWN = 400
+_WIDE = 160
 
 
 class History:
@@ -30,6 +31,15 @@ class History:
         """The last lines, for people, without those of some."""
         wanted = [line for line in self.lines if line.split(" ", 2)[1] not in without]
         return wanted[-_SHOWN:]
+
+    def decisions(self) -> list[str]:
+        """What was decided and what became of it, without dialogues and disk calls."""
+        return [line[:_WIDE] for line in self.told("disk") if _decides(line)]
+
+
+def _decides(line: str) -> bool:
+    what = line.split(" ", 2)[2]
+    return "queued as" in what or not what.startswith(("S: ", "C: ", "(", "Lifecycle"))
 
 
 class Ear(deque[str]):

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from fwd_mta.events import Attempted, Event
+from fwd_mta.events import Accepted, Attempted, Event
 from fwd_mta.mail.entry import (
     EntryFilter,
     NoticeKind,
@@ -25,10 +25,12 @@ from fwd_mta.rules.dsn import wants
 from fwd_mta.rules.identity import is_entry_id
 from fwd_mta.rules.retention import RetentionPolicy, RetentionStep, next_step
 from fwd_mta.rules.retry import RetrySchedule
+from fwd_mta.rules.soundness import flaws
 from fwd_mta.server import Server
 from fwd_mta.settings import schedule_of
 from fwd_mta.simulation.clients import SECRET, SENDER, Promise
 from fwd_mta.simulation.outside import mark_of
+from fwd_mta.simulation.plan import DAY, Jump, Operator
 from fwd_mta.world.disk import Crash
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _SOMETIMES = 5
 _SLACK = 3 * 3600.0
+_FORGOTTEN = 1.5  # seconds that a power cut may take back, where nothing was promised
 _AFTER = 2 * 3600.0
 _DONE = frozenset({StandingState.DELIVERED, StandingState.RELAYED})
 _REPORTED = frozenset({StandingState.FAILED, StandingState.EXPIRED})
@@ -55,10 +58,12 @@ class Invariants:
 
     def __init__(self, life: Simulation) -> None:
         self._life = life
-        self._final: dict[tuple[str, str], str] = {}
+        self._final: dict[tuple[str, str], tuple[str, float]] = {}
         self._defects: list[str] = []
         self._seen_notices: dict[str, tuple[tuple[str, str], ...]] = {}
         self._entries: dict[str, QueueEntry] = {}
+        self._looked_at = -DAY
+        self._purging = False
         self._seen: tuple[int, list[tuple[float, Crash]]] = 0, []
 
     # Always
@@ -73,9 +78,18 @@ class Invariants:
             return
         key = event.id, event.recipient
         if key in self._final:
-            self._defects.append(f"{key} was tried after it was {self._final[key]}")
+            self._defects.append(f"{key} was tried after it was {self._final[key][0]}")
         if event.state in _FINAL_WORDS:
-            self._final[key] = event.state
+            self._final[key] = event.state, self._life.clock.seconds()
+
+    def power_cut(self) -> None:
+        """What was only written in the last second may be forgotten (docs/crashes)."""
+        since = self._life.clock.seconds() - _FORGOTTEN
+        self._final = {
+            key: (state, at) for key, (state, at) in self._final.items() if at < since
+        }
+        if self._looked_at >= since:
+            self._entries.clear()
 
     def after_step(self) -> None:
         """What is cheap to see."""
@@ -87,6 +101,8 @@ class Invariants:
         near = len(server.store._leases.agenda)  # noqa: SLF001 - its bound is checked
         if near > LOOKAHEAD or server.scheduler.active > near + 2000:
             raise Violated("bounded memory", f"{near} messages are near")
+        if server.auditor.found:
+            raise Violated("the auditor is content", self._life.history.lines[-1])
         if self._life.steps % _SOMETIMES == 0:
             self._within_limits(server)
 
@@ -112,15 +128,35 @@ class Invariants:
         if seen == self._seen or self._is_starting():
             return
         self._seen = seen
+        self._looked_at = self._life.clock.seconds()
         self._one_place()
-        for entry in self._stored():
+        stored = self._stored()
+        self._is_all_there({entry.id for entry in stored})
+        for entry in stored:
             self._is_sound(entry)
+            self._is_redacted_in_time(entry)
             before = self._entries.get(entry.id)
             if before is not None:
                 _goes_forward(before, entry)
             self._entries[entry.id] = entry
             if entry.cause is not None:
                 self._read_notice(entry)
+
+    def _is_all_there(self, ids: set[str]) -> None:
+        """The sum of all messages is what was promised, until the first is purged."""
+        if self._purging:
+            return
+        for client in self._life.clients:
+            for promise in client.promises:
+                if promise.id and promise.id not in ids:
+                    words = f"{promise.mark}: {promise.id} is gone"
+                    raise Violated("nothing is lost", words)
+
+    def _is_redacted_in_time(self, entry: QueueEntry) -> None:
+        due = next_step(entry, self._policy())
+        late = self._life.wall.now() - _AFTER - self._life.lost_time
+        if due is not None and due[1] < late:
+            raise Violated("content is redacted in time", _told(entry))
 
     def _is_starting(self) -> bool:
         server = self._life.server
@@ -148,14 +184,14 @@ class Invariants:
         return schedule_of(self._life.configuration())
 
     def _is_sound(self, entry: QueueEntry) -> None:
+        for words in flaws(entry):
+            raise Violated("records are sound", f"{words}: {_told(entry)}")
         expires = self._schedule().expires_at(entry)
         for standing in entry.open:
             # What waits for doubt's sake is tried ten minutes later, come what may.
             late = standing.next_attempt_at - max(expires, entry.queued_at) - _SLACK
             if late > self._life.lost_time:
                 raise Violated("due within its lifetime", _told(entry))
-        if entry.is_final and entry.finished_at is None:
-            raise Violated("a finished message knows when", _told(entry))
 
     def _read_notice(self, entry: QueueEntry) -> None:
         """Note what a notice is about, once."""
@@ -196,6 +232,7 @@ class Invariants:
                 self._is_told(entry)
                 self._arrived(entry)
         self._nothing_else_arrived(entries)
+        self._windows_are_kept()
         left = [path for path in self._life.disk.files() if "/queue/tmp/" in path]
         if left:
             raise Violated("nothing is left over", str(left))
@@ -251,6 +288,7 @@ class Invariants:
         """What is delivered did arrive; more than once only as P2 allows, marked."""
         mark = entry.message_id.removeprefix("<").partition("@")[0]
         steps = self._steps(entry)
+        self._is_not_early(entry, steps)
         for standing in entry.standings:
             address = _address(standing)
             times = [
@@ -264,6 +302,15 @@ class Invariants:
                 raise Violated("delivered is delivered", f"{address}: {_told(entry)}")
             if len(times) > 1:
                 self._is_known(entry, standing, steps, len(times))
+
+    def _is_not_early(self, entry: QueueEntry, steps: list[Step]) -> None:
+        """What is to be released later is not tried before, unless somebody asks."""
+        until = entry.envelope.hold_until or 0.0
+        asked = (Operator, Jump)
+        if any(isinstance(one, asked) for one in self._life.plan.faults):
+            return
+        if any(one.attempt and one.attempt.started < until - 1 for one in steps):
+            raise Violated("held until its time", f"{until:.0f}: {_told(entry)}")
 
     def _steps(self, entry: QueueEntry) -> list[Step]:
         server = self._life.server
@@ -283,13 +330,31 @@ class Invariants:
         if not marked and not cuts and len(same) == 1:
             raise Violated("duplicates are marked", f"{count}: {_told(entry)}")
 
+    def _windows_are_kept(self) -> None:
+        """An account sent no more in a day than it may; counts may die with us."""
+        limit, life = self._life.plan.messages, self._life
+        sent = [
+            at
+            for at, event in life.events
+            if isinstance(event, Accepted) and event.account
+        ]
+        if not limit or any(isinstance(one, Jump) for one in life.plan.faults):
+            return
+        for end in sent:
+            since = end - DAY
+            count = sum(since < at <= end for at in sent)
+            ends = sum(since < at <= end for at, _ in life.deaths)
+            if count > limit * (1 + ends):
+                words = f"{count} messages in the day before {end:.0f}, {ends} deaths"
+                raise Violated("windows are kept", words)
+
     def _nothing_else_arrived(self, entries: dict[str, QueueEntry]) -> None:
         known = {
             one.message_id.strip("<>").partition("@")[0] for one in entries.values()
         }
         for message in self._life.outside.inbox.messages:
             mark = mark_of(message.content)
-            if self._life.plan.encrypt and message.tls is None:
+            if self._life.plan.level != "may" and message.tls is None:
                 raise Violated("nothing in clear against the policy", mark)
             if mark not in known:
                 raise Violated(
@@ -318,6 +383,7 @@ class Invariants:
 
     def content_is_due(self) -> float:
         """When all content must be gone."""
+        self._purging = True
         return self._when(RetentionStep.REDACT)
 
     def redacted(self) -> None:

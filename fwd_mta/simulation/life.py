@@ -17,11 +17,22 @@ from zope.interface import implementer
 
 from fwd_mta.events import Emit, Event
 from fwd_mta.interfaces import Disk, DiskFile, Entropy, Space, Worker
+from fwd_mta.server import Server
 from fwd_mta.world.disk import Died, MemoryDisk
 
 T = TypeVar("T")
 
 _LONGEST_JOB = 0.02
+
+
+def slow_down(server: Server) -> None:
+    """Let what looks around all the time look more seldom: life is waiting."""
+    server.keeper.every = 1800.0
+    server.scheduler.longest_nap = 600.0
+    server.limits.every = 600.0
+    server.auditor.every = 1800.0
+    server._watch.every = 3600.0  # noqa: SLF001 - the accounts do not change
+    server.store._room.every = 3600.0  # noqa: SLF001 - nothing fills this disk
 
 
 class Life:

@@ -12,7 +12,8 @@ from multiprocessing import get_context
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from fwd_mta.net.clocks import SystemClock
-from fwd_mta.simulation.plan import Plan, draw, source
+from fwd_mta.simulation.drawing import draw
+from fwd_mta.simulation.plan import Plan, source
 from fwd_mta.simulation.shrinking import shrink
 from fwd_mta.simulation.simulation import Report, run
 
@@ -35,12 +36,19 @@ def told(report: Report) -> Iterator[str]:
     small = reduced(report)
     again = run(small)
     yield "The shortest plan found that breaks it too:"
-    yield from small.lines()
-    yield f"There: {again.words}"
-    yield "What happened (without disk calls):"
+    yield from page(again)
+    yield "The last that was said:"
     yield from (f"  {line}" for line in again.history.told("disk")[-80:])
     yield "To keep it, add this plan to tests/simulation/kept.py:"
     yield f"    {source(small)},"
+
+
+def page(report: Report) -> Iterator[str]:
+    """A reduced life on a page: its plan, what was decided, what is broken."""
+    yield from report.plan.lines()
+    yield "What happened (without dialogues and disk calls):"
+    yield from (f"  {line}" for line in report.history.decisions())
+    yield f"Broken: {report.broken}: {report.words}"
 
 
 def reduced(report: Report) -> Plan:

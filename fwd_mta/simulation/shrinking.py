@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from fwd_mta.simulation.plan import Plan
+from fwd_mta.simulation.plan import DAY, Plan
 
 T = TypeVar("T")
 
-_TRIES = 150
+_TRIES = 200
 
 
 def shrink(plan: Plan, fails: Callable[[Plan], bool], tries: int = _TRIES) -> Plan:
@@ -38,13 +38,28 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             if recipients:
                 fewer = replace(one, recipients=recipients)
                 yield replace(plan, submissions=_with(plan.submissions, number, fewer))
-        plain = replace(one, cut="", full=False, size=0, pipelined=False)
+        plain = replace(
+            one, cut="", full=False, size=0, pipelined=False, chunked=False, hold=0
+        )
         if plain != one:
             yield replace(plan, submissions=_with(plan.submissions, number, plain))
-    if plan.threads:
-        yield replace(plan, threads=False)
-    if plan.tls:
-        yield replace(plan, tls=False, encrypt=False)
+    yield from (one for one in _calmer(plan) if one != plan)
+
+
+def _calmer(plan: Plan) -> Iterator[Plan]:
+    """Plans of which less is to be said."""
+    yield replace(plan, warning=0.0)
+    yield replace(plan, bounce_lifetime=0.0)
+    yield replace(plan, minimal=DAY, maximal=DAY, lifetime=2 * DAY)
+    yield replace(plan, scans="")
+    yield replace(plan, threads=False, hurried=False)
+    yield replace(_plain(plan), tls=False, level="may", messages=0)
+
+
+def _plain(plan: Plan) -> Plan:
+    """The plan with what needs TLS left out of its submissions."""
+    submissions = (replace(one, starttls=False, hold=0) for one in plan.submissions)
+    return replace(plan, submissions=tuple(submissions))
 
 
 def _without_some(things: tuple[T, ...]) -> Iterator[tuple[T, ...]]:

@@ -6,7 +6,7 @@ process, and another one starts on the same disk.
 
 import gc
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any, TypeVar, cast
 
@@ -19,14 +19,14 @@ from fwd_mta.config import Configuration, parse, rule_table
 from fwd_mta.events import Accepted, Event
 from fwd_mta.inbound.passwords import HashCost, argon2id_hash
 from fwd_mta.net.clocks import SystemClock
-from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
+from fwd_mta.net.tls import ClientTlsContext
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.server import Seams, Server
 from fwd_mta.simulation.clients import PASSWORD, SENDER, Client
 from fwd_mta.simulation.history import Ear, History
 from fwd_mta.simulation.invariants import Invariants, Violated
-from fwd_mta.simulation.life import Life, LifeClock, LifeDisk, LifeWorker
-from fwd_mta.simulation.outside import HOME, Outside
+from fwd_mta.simulation.life import Life, LifeClock, LifeDisk, LifeWorker, slow_down
+from fwd_mta.simulation.outside import HOME, SCANNER, Outside, host_name
 from fwd_mta.simulation.plan import (
     DAY,
     HOUR,
@@ -38,7 +38,9 @@ from fwd_mta.simulation.plan import (
     Names,
     Operator,
     Plan,
+    Reload,
     Roads,
+    Scan,
     Stop,
 )
 from fwd_mta.world.certificates import Authority
@@ -53,7 +55,6 @@ _HOST = "mail.example.com"
 _START_AGAIN = 60.0
 _LONGEST_STOP = 300.0
 _STEPS = 600_000
-_LOOK_AROUND = 600.0
 _LOOK_EVERY = 6 * HOUR
 
 _CONFIGURATION = """\
@@ -67,6 +68,7 @@ trusted_networks = ["10.0.0.0/8"]
 file = "/accounts"
 [limits]
 connections_per_client = 1000
+messages_per_account = {messages}
 [queue]
 maximal_queue_lifetime = "{lifetime}s"
 bounce_queue_lifetime = "{bounce}s"
@@ -79,6 +81,8 @@ record = "{record}s"
 [delivery]
 destination_concurrency_limit = {concurrency}
 tls_security_level = "{level}"
+[scan]
+on_error = "{scans}"
 """
 _WITH_TLS = """\
 [tls]
@@ -87,6 +91,9 @@ private_key = "/key"
 [[listener]]
 service = "submissions"
 address = "198.51.100.1:465"
+[[listener]]
+service = "submission"
+address = "198.51.100.1:587"
 """
 
 
@@ -96,7 +103,7 @@ class _Materials:
 
     files: dict[str, bytes]
     trust: ClientTlsContext
-    host: ServerTls
+    pair: tuple[bytes, bytes]
     rules: RuleTable
 
 
@@ -104,13 +111,13 @@ class _Materials:
 def _materials() -> _Materials:
     authority = Authority(SystemClock().now())  # OpenSSL judges by the real clock
     certificate, key = authority.issue(_HOST)
-    hosts = [f"mx{number}.example.net" for number in range(HOME + 1)]
+    hosts = [host_name(number) for number in range(HOME + 1)]
     hashed = argon2id_hash(PASSWORD, cost=HashCost(1, 8, 1))
     account = f'[[account]]\nlogin = "{SENDER}"\npassword = "{hashed}"\n'
     return _Materials(
         {"/certificate": certificate, "/key": key, "/accounts": account.encode()},
         ClientTlsContext(authority.pem),
-        ServerTls(server_context(*authority.issue(*hosts))),
+        authority.issue(*hosts),
         rule_table(),
     )
 
@@ -173,8 +180,9 @@ class Simulation:
         self.disk = MemoryDisk()
         self.disk.log = Ear(self.history, "disk")
         self.network = MemoryNetwork(self.clock, self.chance, source=OUR_ADDRESS)
-        tls = _materials().host if plan.tls else None
-        self.outside = Outside(self.clock, self.network, self.history, tls)
+        pair = _materials().pair if plan.tls else None
+        dane = plan.level == "dane"
+        self.outside = Outside(self.clock, self.network, self.history, pair, dane=dane)
         trust = _materials().trust if plan.tls else None
         self.clients = [
             Client(one, self.network, OUR_ADDRESS, self.clock, self.history, trust)
@@ -187,6 +195,7 @@ class Simulation:
         self._lives = 0
         self._doom: Death | None = None
         self._is_bad = 0
+        self._lived = plan
         self._faults_end = max((one.at for one in plan.faults), default=0.0)
 
     # The whole
@@ -272,6 +281,7 @@ class Simulation:
             self.clock.callLater(HOUR, self._quiet)
             return
         self._operate("release", list(self.ids))
+        self._operate("let-go", list(self.ids))
 
     def _logged(self, event: LogEvent) -> None:
         """Hear of defects that only the log knows; not of what the dead left behind.
@@ -298,7 +308,15 @@ class Simulation:
     def set_schedule(self, plan: Plan) -> None:
         """Write another plan's schedule into the configuration; a reload reads it."""
         self.__dict__["_configuration"] = self._parsed(plan)
+        self._lived = plan
         self.lost_time += abs(self.plan.lifetime - plan.lifetime)
+
+    @property
+    def _span(self) -> float:
+        """How long mail may be in the queue, by a clock that somebody sets."""
+        leaps = (one.seconds for one in self.plan.faults if isinstance(one, Jump))
+        holds = (one.hold for one in self.plan.submissions)
+        return self.plan.lifetime + sum(map(abs, leaps)) + max(holds, default=0)
 
     def _parsed(self, plan: Plan) -> Configuration:
         text = _CONFIGURATION.format(
@@ -307,11 +325,15 @@ class Simulation:
             minimal=int(plan.minimal),
             maximal=int(plan.maximal),
             warning=int(plan.warning),
-            content=int(self.plan.lifetime + 2 * DAY),
-            record=int(self.plan.lifetime + 4 * DAY),
+            content=int(self._span + 2 * DAY),
+            record=int(self._span + 4 * DAY),
             concurrency=plan.concurrency,
-            level="encrypt" if plan.encrypt else "may",
+            level=plan.level.replace("dane", "may"),
+            scans=plan.scans or "defer",
+            messages=plan.messages,
         )
+        if plan.scans:
+            text += f'clamd = "tcp:{SCANNER}"\n'
         if plan.tls:
             text += _WITH_TLS
         return parse(text + self.extra, "/fwdmta.toml")
@@ -331,7 +353,7 @@ class Simulation:
             entropy=entropy,
             disk=LifeDisk(life, self.disk),
             network=self.network,
-            resolver=self.outside.resolver,
+            resolver=self.outside.resolver(clock),
             storage=self.worker,
             hashing=LifeWorker(life, clock, None),
             emit=life.emit(self._happened),
@@ -346,7 +368,7 @@ class Simulation:
             self.configuration,
         )
         if not self.plan.hurried:
-            _slow_down(self.server)
+            slow_down(self.server)
         starting = Deferred.fromCoroutine(self._start(self.server))
         _ = starting.addErrback(partial(self._not_started, life))
 
@@ -379,7 +401,9 @@ class Simulation:
             pause, crash = doom.pause, doom.crash
             self.lost_time += pause
         self.history.add("init", f"process {self._lives} is dead ({crash.value})")
-        self.deaths.append((self.wall.now(), crash))
+        self.deaths.append((self.clock.seconds(), crash))
+        if crash is not Crash.KEPT:
+            self.invariants.power_cut()
         self.server = None
         self.network.vanish({OUR_ADDRESS}, silently=crash is not Crash.KEPT)
         self.disk.crash(crash, self.chance)
@@ -414,11 +438,14 @@ class Simulation:
     def _let(self, fault: Fault) -> None:
         self.history.add("fault", str(fault))
         match fault:
-            case Habit() | Names() | Roads():
+            case Habit() | Names() | Roads() | Scan():
                 self.outside.change(fault)
             case Death():
                 self._doom = fault
-                self.disk.fail_at(fault.call)
+                if fault.call:
+                    self.disk.fail_at(fault.call, fault.verb)
+                else:
+                    self.life.die()
             case Stop():
                 self._stop(fault.pause)
             case Jump():
@@ -431,6 +458,17 @@ class Simulation:
                 self.clock.callLater(fault.seconds, self._disk_relents)
             case Operator():
                 self._ask(fault)
+            case Reload():
+                self._set(fault)
+
+    def _set(self, fault: Reload) -> None:
+        shorter = min(fault.lifetime, self._lived.lifetime)
+        maximal = max(fault.minimal, self.plan.maximal)
+        settings = replace(
+            self.plan, lifetime=shorter, minimal=fault.minimal, maximal=maximal
+        )
+        self.set_schedule(settings)
+        self._obey({"verb": "reload"})
 
     def _disk_relents(self) -> None:
         self._is_bad -= 1
@@ -449,7 +487,10 @@ class Simulation:
     def _operate(self, verb: str, ids: list[str]) -> None:
         if verb in {"hold", "cancel"}:
             self.touched.update(ids)
-        self._obey({"verb": "change", "change": verb, "ids": ids[:200]})
+        if verb == "redact":
+            self._obey({"verb": verb, "ids": ids})
+        else:
+            self._obey({"verb": "change", "change": verb, "ids": ids[:200]})
 
     def _obey(self, request: dict[str, Any]) -> None:
         server = self.server
@@ -485,15 +526,6 @@ class Simulation:
 
     def _unseen(self) -> "_Unseen":
         return _Unseen(self.disk, self.worker)
-
-
-def _slow_down(server: Server) -> None:
-    """Let what looks around all the time look more seldom: life is waiting."""
-    server.keeper.every = HOUR / 2
-    server.scheduler.longest_nap = _LOOK_AROUND
-    server.limits.every = _LOOK_AROUND
-    server._watch.every = HOUR  # noqa: SLF001 - the accounts do not change
-    server.store._room.every = HOUR  # noqa: SLF001 - nothing fills this disk
 
 
 class _Unseen:

@@ -114,6 +114,7 @@ class MemoryDisk(Disk):
         self._children: dict[str, set[str]] = {"/": set()}
         self._locks: dict[str, str] = {}
         self._die_at: int | None = None
+        self._doom: tuple[str, int] | None = None
         self._refusal: tuple[int, frozenset[str], str] | None = None
         self._life = 0
         self.log: deque[str] = deque(maxlen=_LOG_LENGTH)
@@ -122,9 +123,13 @@ class MemoryDisk(Disk):
 
     # What a test does to it
 
-    def fail_at(self, number: int) -> None:
-        """Die in the n-th changing call from now (1 is the next), and in all later."""
-        self._die_at = self.calls + number
+    def fail_at(self, number: int, verb: str = "") -> None:
+        """Die in the n-th changing call from now (1 is the next), and in all later.
+
+        With a verb only its calls count.
+        """
+        self._die_at = None if verb else self.calls + number
+        self._doom = (verb, number) if verb else None
 
     def refuse(self, error: int, *verbs: str, path: str = "") -> None:
         """Answer these calls (all that change, when none is named) with an errno.
@@ -157,6 +162,7 @@ class MemoryDisk(Disk):
                 found.settle(crash, entropy)
         self._locks.clear()
         self._die_at = None
+        self._doom = None
         self._life += 1
 
     def _reachable(self, path: str) -> bool:
@@ -168,13 +174,14 @@ class MemoryDisk(Disk):
 
     def aside(self) -> tuple[object, ...]:
         """Work, and note nothing, until `back` of what this gives."""
-        kept = self._die_at, self._refusal, self.log, self.calls
-        self._die_at, self._refusal, self.log = None, None, deque(maxlen=1)
+        kept = self._die_at, self._doom, self._refusal, self.log, self.calls
+        self._die_at = self._doom = self._refusal = None
+        self.log = deque(maxlen=1)
         return kept
 
     def back(self, kept: tuple[object, ...]) -> None:
         """Be again as before `aside`."""
-        self._die_at, self._refusal, self.log, self.calls = kept  # type: ignore[assignment]
+        self._die_at, self._doom, self._refusal, self.log, self.calls = kept  # type: ignore[assignment]
 
     def files(self) -> dict[str, bytes]:
         """All files as they are seen now, by path."""
@@ -206,6 +213,10 @@ class MemoryDisk(Disk):
         self.log.append(f"{verb} {path}")
         if changes:
             self.calls += 1
+        if self._doom is not None and self._doom[0] == verb:
+            self._doom = verb, self._doom[1] - 1
+            if not self._doom[1]:
+                self._die_at, self._doom = self.calls, None
         if self._die_at is not None and self.calls >= self._die_at:
             raise Died(f"in {verb} {path}")
         if self._refusal is None:

@@ -32,6 +32,9 @@ from fwd_mta.smtp import replies
 _LINE_LIMIT = 4096
 _DIALOGUE_LIMIT = 20_000
 _ENDLESS_PAUSE = 1.0
+_ENDLESS = 1000  # lines; nobody reads as many
+_FLOOD = b"250" + b"x" * 200_000
+_GARBAGE = b"\xff\xfe\x00HTTP/1.1 400 Bad Request\r\n\r\n"
 _PATH = re.compile(
     rb'(?:FROM|TO):[ \t]*<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>', re.IGNORECASE
 )
@@ -44,6 +47,9 @@ class Deed(Enum):
     RESET = "resets the connection"
     SILENCE = "never answers"
     ENDLESS = "begins a reply and never ends it"
+    FLOOD = "sends a line that never ends"
+    GARBAGE = "sends octets that are no reply"
+    HALF_CLOSE = "ends its side and never answers"
 
 
 Act = Reply | Deed
@@ -87,6 +93,8 @@ _UNKNOWN = "<{recipient}>: no such user here"
 _BLOCKED = (
     "Service unavailable; client [{client}] blocked using list.example block list"
 )
+_RATE = "Rate limit exceeded, slow down"
+_URIBL = "Blocked: the message names a site on the URIBL"
 _ENDING = "{host} closes the connection, too many sessions"
 
 TAGS: Mapping[str, Behaviour] = {
@@ -103,6 +111,13 @@ TAGS: Mapping[str, Behaviour] = {
     "drop": Behaviour({Stage.DATA: Deed.CLOSE}),
     "lost": Behaviour({Stage.DOT: Deed.CLOSE}),
     "silent": Behaviour({Stage.DOT: Deed.SILENCE}),
+    "many5": Behaviour({Stage.RCPT: Reply(552, "5.3", "Too many recipients")}),
+    "rate": Behaviour({Stage.RCPT: Reply(450, "7.1", _RATE)}),
+    "policy": Behaviour({Stage.RCPT: Reply(550, "7.1", "Refused by local policy")}),
+    "inactive": Behaviour({Stage.RCPT: Reply(550, "2.1", "Account is inactive")}),
+    "uribl": Behaviour({Stage.DOT: Reply(554, "7.1", _URIBL)}),
+    "dmarc": Behaviour({Stage.DOT: Reply(550, "7.26", "Rejected by DMARC policy")}),
+    "reset": Behaviour({Stage.DOT: Deed.RESET}),
 }
 
 HOSTS: Mapping[str, Behaviour] = {
@@ -127,6 +142,17 @@ HOSTS: Mapping[str, Behaviour] = {
     "drops-data": Behaviour({Stage.DATA: Deed.CLOSE}),
     "lost-after-dot": Behaviour({Stage.DOT: Deed.CLOSE}),
     "silent-after-dot": Behaviour({Stage.DOT: Deed.SILENCE}),
+    "starttls-5xx": Behaviour({Stage.STARTTLS: Reply(554, "7.0", "Never TLS")}),
+    "rate": Behaviour({Stage.MAIL: Reply(450, "7.1", _RATE)}),
+    "421-at-rcpt": Behaviour({Stage.RCPT: Reply(421, "3.2", _ENDING)}),
+    "long": Behaviour({Stage.MAIL: Reply(250, "0.0", "\n".join(["and"] * 300))}),
+    "flood": Behaviour({Stage.MAIL: Deed.FLOOD}),
+    "garbage": Behaviour({Stage.GREETING: Deed.GARBAGE}),
+    "garbage-after-dot": Behaviour({Stage.DOT: Deed.GARBAGE}),
+    "half-closes": Behaviour({Stage.DATA: Deed.HALF_CLOSE}),
+    "resets": Behaviour({Stage.RCPT: Deed.RESET}),
+    "resets-after-dot": Behaviour({Stage.DOT: Deed.RESET}),
+    "late": Behaviour(lag=110.0),
     "no-room": Behaviour({Stage.DOT: Reply(452, "3.1", "Insufficient storage")}),
 }
 
@@ -139,6 +165,7 @@ _PLAIN_REPLIES: Mapping[Stage, Reply] = {
     Stage.DATA: Reply(354, None, "End with a dot"),
     Stage.DOT: Reply(250, "0.0", "Ok: taken by {host}"),
 }
+_NOISE: Mapping[Deed, bytes] = {Deed.FLOOD: _FLOOD, Deed.GARBAGE: _GARBAGE}
 _OUT_OF_ORDER = Reply(503, "5.1", "Out of order")
 _NOBODY = Reply(554, "5.1", "No valid recipients")
 _PUT_OFF = Reply(450, "2.0", "<{recipient}>: greylisted, please try again later")
@@ -395,12 +422,19 @@ class _Session(Protocol):
             self._close()
         elif deed is Deed.RESET:
             self._transport.abortConnection()
+        elif deed is Deed.HALF_CLOSE:
+            self._transport.loseWriteConnection()
         elif deed is Deed.ENDLESS:
-            self._go_on()
+            self._go_on(_ENDLESS)
+        elif deed in _NOISE:
+            self._transport.write(_NOISE[deed])
 
-    def _go_on(self) -> None:
+    def _go_on(self, left: int) -> None:
         self._transport.write(b"250-and there is more\r\n")
-        self._later = self._host.clock.callLater(_ENDLESS_PAUSE, self._go_on)
+        if left:
+            self._later = self._host.clock.callLater(
+                _ENDLESS_PAUSE, self._go_on, left - 1
+            )
 
     def _say(
         self,

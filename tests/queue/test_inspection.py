@@ -123,6 +123,13 @@ class InspectionTests(FileStoreCase, SynchronousTestCase):
             found = self.only(FindingKind.CONTENT)
             self.assertIn("more than a placeholder", found.what)
 
+    def test_what_no_sound_record_says(self) -> None:
+        """A record that cannot be, whole as it is, is a finding of fsck."""
+        self.record_new(self.now + 600)
+        self.patch(inspection, "flaws", lambda entry: iter([f"{entry.size} octets"]))
+        found = self.only(FindingKind.RECORD)
+        self.assertTrue(found.what.endswith(" octets"), found)
+
     def test_damage(self) -> None:
         """A flipped byte is found, wherever it is."""
         done = self.finish()

@@ -6,7 +6,8 @@ from contextlib import redirect_stdout
 from twisted.trial.unittest import SynchronousTestCase
 
 from fwd_mta.simulation import many, plan
-from fwd_mta.simulation.plan import draw, source
+from fwd_mta.simulation.drawing import draw
+from fwd_mta.simulation.plan import source
 from fwd_mta.simulation.simulation import run
 from tests.simulation.kept import KEPT
 from tests.simulation.planted import PLANTS, planted

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fwd_mta.simulation.plan import Habit, Jump, Plan, draw
+from fwd_mta.simulation.drawing import draw
+from fwd_mta.simulation.plan import Habit, Jump, Plan
 from fwd_mta.simulation.shrinking import shrink
 
 PLAN = replace(

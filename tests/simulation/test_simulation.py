@@ -7,15 +7,15 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 import fwd_mta
+from fwd_mta.simulation.drawing import draw
 from fwd_mta.simulation.many import told
-from fwd_mta.simulation.plan import draw
 from fwd_mta.simulation.simulation import run
 
 SEEDS = 80
 REPEATED = (1, 9, 11)  # the second over real TLS
 ROOT = os.path.dirname(os.path.dirname(fwd_mta.__file__))
 _DIGESTS = (
-    "from fwd_mta.simulation.plan import draw\n"
+    "from fwd_mta.simulation.drawing import draw\n"
     "from fwd_mta.simulation.simulation import run\n"
     f"print(*[run(draw(seed)).digest for seed in {REPEATED}])"
 )

@@ -203,6 +203,10 @@ class TagTests(HostCase):
             b"using list.example block list",
             "later": b"451 4.3.0 Try again later",
             "many": b"452 4.5.3 Too many recipients",
+            "many5": b"552 5.5.3 Too many recipients",
+            "rate": b"450 4.7.1 Rate limit exceeded, slow down",
+            "policy": b"550 5.7.1 Refused by local policy",
+            "inactive": b"550 5.2.1 Account is inactive",
         }
         answers = self.begin(caller, *(f"b+{tag}@x.example" for tag in table))
         self.assertEqual(answers, list(table.values()))
@@ -310,6 +314,7 @@ class HabitTests(HostCase):
             ("no-ehlo", b"EHLO us\r\n", b"550 5.7.1"),
             ("blocks", b"EHLO us\r\nMAIL FROM:<a@b>\r\n", b"550 5.7.1"),
             ("defers", b"EHLO us\r\nMAIL FROM:<a@b>\r\n", b"451 4.3.0"),
+            ("rate", b"EHLO us\r\nMAIL FROM:<a@b>\r\n", b"450 4.7.1"),
         ):
             self.setUp()
             answer = self.say(self.call(HOSTS[name]), words)
@@ -332,6 +337,30 @@ class HabitTests(HostCase):
         caller.transport.abortConnection()
         self.clock.advance(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_end_of_the_endless(self) -> None:
+        """Where nobody hangs up, it ends after a thousand lines: lives are to end."""
+        self.begin(self.call(HOSTS["endless"]))
+        self.clock.pump([1.0] * 1100)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_noise(self) -> None:
+        """A host may send octets that are no reply, or a line without an end."""
+        caller = self.call(HOSTS["garbage"])
+        self.assertNotEqual(caller.heard, b"")
+        self.assertFalse(caller.heard.startswith(b"2"))
+        self.setUp()
+        caller = self.call(HOSTS["flood"])
+        self.begin(caller)
+        self.clock.pump([0.001] * 50)
+        self.assertGreater(len(caller.heard), 100_000)
+
+    def test_half_close(self) -> None:
+        """A host may end its side and leave the other open."""
+        caller = self.call(HOSTS["half-closes"])
+        self.begin(caller, "b@x.example")
+        self.assertEqual(self.say(caller, b"DATA\r\n"), [])
+        self.assertTrue(caller.lost)
 
     def test_script(self) -> None:
         """A tuple is used up act by act; then the host is plain."""
