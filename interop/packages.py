@@ -20,9 +20,10 @@ def listed() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def missing() -> list[str]:
-    """Those of them that are not installed here."""
-    return [name for name in listed() if not _is_installed(name)]
+def missing(names: list[str] | None = None) -> list[str]:
+    """Those of some, or of the list, that are not installed here."""
+    wanted = listed() if names is None else names
+    return [name for name in wanted if not _is_installed(name)]
 
 
 def install(names: list[str]) -> None:
@@ -38,7 +39,7 @@ def install(names: list[str]) -> None:
         said = _run(
             ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
         )
-    if still := missing():
+    if still := missing(names):
         raise Failed(f"could not be installed: {' '.join(still)}\n{updated}{said}")
 
 
