@@ -48,6 +48,7 @@ class Content:
         self._waits = False
         self._lines = 0
         self._tail = 0
+        self._uncounted = b""  # the last chunk: most often there is no other
         self._hash = blake2b(digest_size=20) if digested else None
         self.eight_bit = False
         self.long_line: int | None = None
@@ -131,6 +132,8 @@ class Content:
 
     def _look_at(self, chunk: bytes) -> None:
         """Note what delivery must know of the body; a line may span many chunks."""
+        self._lines += self._uncounted.count(b"\n")
+        self._uncounted = chunk
         self.eight_bit = self.eight_bit or not chunk.isascii()
         if self.long_line is None:
             first = chunk.find(b"\r\n")
@@ -139,7 +142,6 @@ class Content:
                 self.long_line = self._lines + 1
             elif longest_line(chunk, LINE_LIMIT) > LINE_LIMIT:
                 self.long_line = self._lines + _long_at(chunk)
-        self._lines += chunk.count(b"\n")
         last = chunk.rfind(b"\r\n")
         self._tail = len(chunk) - last - 2 if last >= 0 else self._tail + len(chunk)
 

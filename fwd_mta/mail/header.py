@@ -53,16 +53,12 @@ class Field(NamedTuple):
 class Section(tuple[Field, ...]):  # noqa: SLOT001 - its places are kept
     """The fields of a header section, in order; found by name without a search."""
 
-    @property
-    def places(self) -> Mapping[str, list[int]]:
-        """The places of fields by their names in lower case."""
-        found: dict[str, list[int]] | None = self.__dict__.get("_index")
-        if found is None:
-            found = {}
-            for at, (name, _) in enumerate(self):
-                found.setdefault(name.lower(), []).append(at)
-            self.__dict__["_index"] = found
-        return found
+    def __init__(self, parts: Iterable[Field] = ()) -> None:
+        """Note the places of fields by their names in lower case."""
+        found: dict[str, list[int]] = {}
+        for at, (name, _) in enumerate(self):
+            found.setdefault(name.lower(), []).append(at)
+        self.places: Mapping[str, list[int]] = found
 
     def named(self, name: str) -> list[Field]:
         """The fields of a name, given in lower case."""

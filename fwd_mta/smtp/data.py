@@ -189,7 +189,7 @@ class DotEncoder:
             chunk = chunk[:-1]
         if not chunk:
             return b""
-        if not chunk.count(b"\n") == chunk.count(b"\r") == chunk.count(b"\r\n"):
+        if not chunk.count(b"\n") == chunk.count(b"\r") == _lines(chunk):
             chunk = _LINE_END.sub(b"\r\n", chunk)
         stuffed = chunk.replace(b"\r\n.", b"\r\n..")
         if self._at_line_start and stuffed.startswith(b"."):
