@@ -1,5 +1,7 @@
 """Real TLS over the network in memory, under a virtual clock."""
 
+import contextlib
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -250,3 +252,43 @@ class TlsTests(SynchronousTestCase):
         """`fwdmta check` shows what a certificate is for."""
         names = certificate_names(PAIR[0])
         self.assertEqual(list(names), ["mail.example.com", "mx.example.com"])
+
+
+class TicketTests(SynchronousTestCase):
+    """A client that comes again need not pay for a whole handshake."""
+
+    def handshake(
+        self, context: SSL.Context, client: ssl.SSLContext, session: Any = None
+    ) -> ssl.SSLObject:
+        """Let a client of the standard library shake hands and hear one reply."""
+        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        talker = client.wrap_bio(
+            to_client, to_server, server_hostname="mail.example.com", session=session
+        )
+        server = SSL.Connection(context)
+        server.set_accept_state()
+        for _ in range(4):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                talker.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                if to_server.pending:
+                    server.bio_write(to_server.read())
+                server.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                to_client.write(server.bio_read(65536))
+        server.sendall(b"220 hello\r\n")
+        to_client.write(server.bio_read(65536))
+        self.assertEqual(talker.read(100), b"220 hello\r\n")
+        return talker
+
+    def test_tickets(self) -> None:
+        """The ticket of one session opens the next one, of TLS 1.2 and 1.3."""
+        context = server_context(*PAIR)
+        client = ssl.create_default_context(cadata=CA.pem.decode())
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            client.maximum_version = version
+            first = self.handshake(context, client)
+            self.assertFalse(first.session_reused)
+            self.assertTrue(
+                self.handshake(context, client, first.session).session_reused
+            )
