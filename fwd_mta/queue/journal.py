@@ -430,6 +430,7 @@ class Journal:
         try:
             if self.segments and not doubtful:
                 await self._write(Item(Kind.STOPPED, "", b""), True)
+            self._rotate = True  # nothing more at once: the thread has the file
             await self._worker.run(self.writer.close)
         except (OSError, StoreError):
             return  # the next start sees a stop that was not clean
