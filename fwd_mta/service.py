@@ -31,7 +31,7 @@ from fwd_mta.net.network import ReactorNetwork
 from fwd_mta.net.notify import READY, RELOADING, STOPPING, sd_notify
 from fwd_mta.net.polling import poll_directly
 from fwd_mta.net.tls import ClientTlsContext
-from fwd_mta.net.worker import LoneWorker, ThreadWorker
+from fwd_mta.net.worker import ThreadWorker
 from fwd_mta.outbound.resolver import DnsResolver
 from fwd_mta.server import Seams, Server
 from fwd_mta.settings import CannotServeError
@@ -128,7 +128,7 @@ class MailService(Service):
         self._configuration = configuration
         self._load = load
         self._storage = ThreadWorker(reactor, "storage", STORAGE_THREADS)
-        self._journal = LoneWorker(reactor, "journal")
+        self._journal = ThreadWorker(reactor, "journal", 1)
         self._hashing = ThreadWorker(reactor, "hashing", HASHING_THREADS)
         self._indexing = ThreadWorker(reactor, "index", 1)
         self.emit = EventLog()

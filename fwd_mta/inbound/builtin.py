@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 from typing_extensions import override
 
-from fwd_mta.inbound.dialogue import BLOCK
 from fwd_mta.interfaces import Scanner, Worker
 from fwd_mta.mail.envelope import Envelope
 from fwd_mta.mail.message import Message
 from fwd_mta.mail.scan import ScanReport
 from fwd_mta.mail.session import Session
 from fwd_mta.rules.inspection import Inspector, report
+
+_SMALL = 64 * 1024
+BLOCK = 256 * 1024  # of a large body: each takes two jobs of a thread
 
 
 class BuiltIn(Scanner):
@@ -32,7 +34,7 @@ class BuiltIn(Scanner):
     def at_once(self, session: Session, message: Message) -> ScanReport | None:
         """The report on a small message, None for one that takes time."""
         body = message.body
-        if not isinstance(body, bytes) or len(body) > BLOCK:
+        if not isinstance(body, bytes) or len(body) > _SMALL:
             return None
         inspector = Inspector(message.head)
         inspector.feed(body)

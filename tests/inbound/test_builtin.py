@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from fwd_mta.events import Event, Trouble
-from fwd_mta.inbound.builtin import BuiltIn
+from fwd_mta.inbound.builtin import BLOCK, BuiltIn
 from fwd_mta.inbound.checks import Checks
 from fwd_mta.interfaces import Worker
 from fwd_mta.mail.account import Account
@@ -73,8 +73,8 @@ class BuiltInTests(SynchronousTestCase):
         body = PacedBody(10_000_000)
         report, jobs = self.scan(Message(b"Subject: x\r\n", body))
         self.assertIs(report.verdict, Verdict.ACCEPT)
-        self.assertEqual(jobs, 10_000_000 // 65_536 + 2)
-        self.assertLessEqual(body.largest, 65_536)
+        self.assertEqual(jobs, 10_000_000 // BLOCK + 2)
+        self.assertLessEqual(body.largest, BLOCK)
 
     def test_alone(self) -> None:
         """Where it is all that looks, a small message waits for no timer."""

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
-from fwd_mta.net.worker import LoneWorker, ThreadWorker
+from fwd_mta.net.worker import ThreadWorker
 
 
 class ThreadWorkerTests(TestCase):
@@ -19,13 +19,13 @@ class ThreadWorkerTests(TestCase):
 
     @override
     def setUp(self) -> None:
-        self.worker = self.make(cast("IReactorFromThreads", reactor))
+        self.worker = self.make(1)
         self.worker.start()
         self.addCleanup(self.worker.stop)
 
-    def make(self, threads: IReactorFromThreads) -> ThreadWorker | LoneWorker:
-        """The worker under test, with one thread."""
-        return ThreadWorker(threads, "store", 1)
+    def make(self, threads: int) -> ThreadWorker:
+        """A worker that has not started."""
+        return ThreadWorker(cast("IReactorFromThreads", reactor), "store", threads)
 
     async def test_elsewhere(self) -> None:
         """A job runs on a thread of its own; the answer arrives on the reactor's."""
@@ -49,16 +49,18 @@ class ThreadWorkerTests(TestCase):
             await job
         self.assertEqual(done, list(range(20)))
 
-
-class LoneWorkerTests(ThreadWorkerTests):
-    """The same holds for the worker of many short jobs."""
-
-    @override
-    def make(self, threads: IReactorFromThreads) -> LoneWorker:
-        return LoneWorker(threads, "store")
+    async def test_side_by_side(self) -> None:
+        """Two threads do two jobs at a time; one that waits holds up nobody."""
+        pair = self.make(2)
+        pair.start()
+        self.addCleanup(pair.stop)
+        opened = threading.Event()
+        waiting = pair.run(partial(opened.wait, 20))
+        await pair.run(opened.set)
+        self.assertTrue(await waiting)
 
     async def test_end(self) -> None:
-        """What was asked for is done before the thread ends; a second stop is fine."""
+        """What was asked for is done before the threads end; a second stop is fine."""
         done: list[int] = []
         jobs = [self.worker.run(partial(done.append, n)) for n in range(100)]
         self.worker.stop()
@@ -69,4 +71,4 @@ class LoneWorkerTests(ThreadWorkerTests):
 
     def test_never_started(self) -> None:
         """A worker that never began can be stopped."""
-        self.make(cast("IReactorFromThreads", reactor)).stop()
+        self.make(2).stop()
