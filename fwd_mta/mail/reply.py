@@ -35,5 +35,7 @@ class Reply(NamedTuple):
         return self.code // 100 == 5
 
     def __str__(self) -> str:
-        words = [str(self.code), self.status or "", self.text.replace("\n", " ")]
-        return " ".join(word for word in words if word)
+        words = f"{self.code}"
+        if self.detail:
+            words += f" {self.code // 100}.{self.detail}"
+        return f"{words} {self.text}".replace("\n", " ") if self.text else words

@@ -75,28 +75,28 @@ class Broken(Exception):
 class Expected:
     """A reply that is to come; `seconds` it may take, once it is the next one due.
 
-    `outcome` is the reply, or what came instead, once that is known. While it is
-    `held`, nobody hears of it: what follows may show that it was the answer to
-    something else.
+    `outcome` is the reply, or what came instead, once that is known; `heard` is called
+    then, if somebody waits. While it is `held`, nobody hears of it: what follows may
+    show that it was the answer to something else.
     """
 
-    __slots__ = ("_heard", "held", "outcome", "seconds")
+    __slots__ = ("heard", "held", "outcome", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.outcome: Reply | Trouble | None = None
         self.held = False
-        self._heard: Callable[[Reply | Trouble], None] | None = None
+        self.heard: Callable[[Reply | Trouble], None] | None = None
 
     def wake(self) -> None:
         """Go on with whoever waits for what is settled."""
-        heard, self._heard = self._heard, None
+        heard, self.heard = self.heard, None
         if heard is not None and self.outcome is not None:
             heard(self.outcome)
 
     def then(self, heard: Callable[[Reply | Trouble], None]) -> None:
         """Call when it is there; at once if it is."""
-        self._heard = heard
+        self.heard = heard
         if self.outcome is not None and not self.held:
             self.wake()
 
@@ -104,7 +104,7 @@ class Expected:
         """Wait for it; raises Broken. To be awaited once."""
         if self.outcome is None or self.held:
             waiting: Deferred[Reply | Trouble] = Deferred()
-            self._heard = waiting.callback
+            self.heard = waiting.callback
             outcome = await waiting
         else:
             outcome = self.outcome
@@ -196,7 +196,7 @@ class Connection(Protocol):
             self._watch()  # never for a mere part: one deadline a reply, not a read
         released = self._released()
         for each in due:
-            if not each.held:
+            if each.heard is not None and not each.held:
                 each.wake()
         if released is not None:
             released.wake()
@@ -240,9 +240,11 @@ class Connection(Protocol):
         """Write octets and expect replies to them, each in so many seconds."""
         if self.trouble is not None:
             raise Broken(self.trouble)
+        is_next = not self._expected
         expected = [Expected(each) for each in seconds]
-        for each in expected:
-            self._expect(each)
+        self._expected += expected
+        if is_next and expected:
+            self._watch()
         if self._corked is None:
             self.transport.write(octets)
         else:

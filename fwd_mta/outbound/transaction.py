@@ -179,8 +179,7 @@ class Transaction:
 
     def _answered(self, _: object) -> None:
         """Go on with the content, if everything was answered as everybody hopes."""
-        *envelope, data = [one.outcome for one in self._answers]
-        if not (_is(data, 354) and all(_is(each, 250) for each in envelope)):
+        if not _as_hoped(self._answers):
             self._take_over(self._rest())
             return
         self._accepted += self._recipients
@@ -243,19 +242,27 @@ class Transaction:
 
     def _commands(self) -> list[bytes]:
         letter, offered = self._letter, self._connection.offered
-        boxes = [letter.envelope.reverse_path]
-        boxes += [each.mailbox for each in self._recipients]
-        is_utf8 = any(_needs_utf8(box) for box in boxes)
-        is_utf8 = is_utf8 or not letter.message.head.isascii()
+        is_utf8 = self._needs_utf8()
         body = Body.EIGHT_BIT if is_8bit(letter) else letter.envelope.body
         envelope = letter.envelope
         if envelope.smtputf8 is not is_utf8 or envelope.body is not body:
             envelope = replace(envelope, smtputf8=is_utf8, body=body)
-        dsn = offered.offers("DSN")
+        dsn = "DSN" in offered.names
         return [
             mail_command(envelope, offered, letter.message.size),
             *(rcpt_command(each, dsn=dsn, utf8=is_utf8) for each in self._recipients),
         ]
+
+    def _needs_utf8(self) -> bool:
+        letter = self._letter
+        if not letter.message.head.isascii() or _needs_utf8(
+            letter.envelope.reverse_path
+        ):
+            return True
+        for each in self._recipients:  # noqa: SIM110 - for each message
+            if _needs_utf8(each.mailbox):
+                return True
+        return False
 
     async def _envelope(self) -> None:
         commands = self._commands()
@@ -429,8 +436,13 @@ class Transaction:
         return Heard(self._stage, self._farewell, trouble)
 
 
-def _is(outcome: Reply | Trouble | None, code: int) -> bool:
-    return isinstance(outcome, Reply) and outcome.code == code
+def _as_hoped(answers: Sequence[Expected]) -> bool:
+    """Whether everybody is taken, and so will be the content."""
+    for each in answers:
+        code = 354 if each is answers[-1] else 250
+        if not isinstance(each.outcome, Reply) or each.outcome.code != code:
+            return False
+    return True
 
 
 def _nobody() -> None:

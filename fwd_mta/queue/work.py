@@ -111,6 +111,8 @@ class Work:
         self._message: Message | None = None
         self._is_gone = False
         self._left = 0
+        self._is_over = False
+        self._came: list[Attempt] = []
         self._is_recorded = False
         self._put_off: list[tuple[Sequence[Recipient], float]] = []
 
@@ -167,8 +169,9 @@ class Work:
         if not isinstance(turn, Deferred):
             self._turned(turn, destination, recipients)
             return
-        granted = turn.addCallback(self._turned, destination, recipients)
-        _ = granted.addErrback(self._defect)
+        _ = turn.addCallbacks(
+            self._turned, self._defect, (destination, recipients), {}, ()
+        )
 
     def _turned(
         self,
@@ -176,15 +179,25 @@ class Work:
         destination: Destination,
         recipients: tuple[Recipient, ...],
     ) -> None:
-        if not isinstance(turn, PutOff):
-            message = self._store.at_hand(self._entry.id)
-            if message is not None and turn is not None:
-                delivery = self._delivery(destination, recipients, message, turn)
-                self._of.sites.comes(turn)
-                if self._agent.at_once(delivery, partial(self._tried, turn)):
-                    return
-                self._of.sites.came(turn)
-        self._at_length(self._turned_at_length(turn, destination, recipients))
+        try:
+            if isinstance(turn, Turn) and self._is_begun(turn, destination, recipients):
+                return
+            self._at_length(self._turned_at_length(turn, destination, recipients))
+        except Exception as defect:  # noqa: BLE001 - it ends this work alone
+            self._ended(self, defect)
+
+    def _is_begun(
+        self, turn: Turn, destination: Destination, recipients: tuple[Recipient, ...]
+    ) -> bool:
+        message = self._store.at_hand(self._entry.id)
+        if message is None:
+            return False
+        delivery = self._delivery(destination, recipients, message, turn)
+        self._of.sites.comes(turn)
+        if self._agent.at_once(delivery, partial(self._tried, turn)):
+            return True
+        self._of.sites.came(turn)
+        return False
 
     async def _turned_at_length(
         self,
@@ -210,17 +223,20 @@ class Work:
         except Exception as defect:  # noqa: BLE001 - it ends this work alone
             self._ended(self, defect)
             return
-        told = recorded.addCallbacks(
+        _ = recorded.addCallbacks(
             self._recorded, self._not_recorded, (before, attempt), {}, (before, step)
         )
-        _ = told.addErrback(self._defect)
 
     def _recorded(
         self, entry: QueueEntry, before: QueueEntry, attempt: Attempt
     ) -> None:
         settled, self._entry = self._entry, entry
-        self._report(before, settled, attempt)
-        self._ended(self, None)
+        try:
+            self._report(before, settled, attempt)
+        except Exception as defect:  # noqa: BLE001 - the record stands
+            self._ended(self, defect)
+        else:
+            self._ended(self, None)
 
     def _not_recorded(self, failure: Failure, before: QueueEntry, step: Step) -> None:
         self._at_length(self._record_again(failure.value, before, step))
@@ -256,7 +272,10 @@ class Work:
         turn = self._of.turn(self._entry, destination)
         granted = await turn if isinstance(turn, Deferred) else turn
         attempt = await self._try(granted, destination, recipients)
-        await self._lock.run(self._finish_in_turn, attempt)
+        self._left -= 1
+        if attempt is not None:
+            self._came.append(attempt)
+        await self._lock.run(self._finish_in_turn)
 
     async def _try(
         self,
@@ -280,7 +299,7 @@ class Work:
             attempt = await self._open()
             if self._message is not None:
                 attempt = await self._deliver(
-                    self._delivery(destination, recipients, self._message, turn)
+                    self._delivery(destination, recipients, self._message, turn), turn
                 )
         finally:
             if turn is not None:
@@ -357,9 +376,18 @@ class Work:
         now = self._machine.wall.now()
         return self._store.dot_sent(self._entry.id, recipients, now)
 
-    async def _deliver(self, delivery: Delivery) -> Attempt:
+    async def _sent(self, delivery: Delivery, turn: Turn | None) -> Attempt:
+        if turn is not None:
+            done: Deferred[Attempt] = Deferred()
+            self._of.sites.comes(turn)
+            if self._agent.at_once(delivery, done.callback):
+                return await done
+            self._of.sites.came(turn)
+        return await self._agent.deliver(delivery)
+
+    async def _deliver(self, delivery: Delivery, turn: Turn | None) -> Attempt:
         try:
-            attempt = await self._agent.deliver(delivery)
+            attempt = await self._sent(delivery, turn)
         except Exception as error:  # noqa: BLE001 - a bug of ours bounces nothing (P4)
             self._say(f"{type(error).__name__}: {error}", "this is a defect of ours")
             attempt = self._own_fault("internal error", delivery.envelope.recipients)
@@ -367,9 +395,21 @@ class Work:
             attempt = self._own_fault("no result", delivery.envelope.recipients)
         return attempt
 
-    def _finish_in_turn(self, attempt: Attempt | None) -> Deferred[None]:
-        self._left -= 1
-        return Deferred.fromCoroutine(self._finish(attempt, last=self._left == 0))
+    def _finish_in_turn(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._finish_what_came())
+
+    async def _finish_what_came(self) -> None:
+        """One record for all that came while the last one was written.
+
+        A record holds the whole entry: with one for each delivery, a message to a
+        thousand would cost a hundred times what one to a hundred does.
+        """
+        came, self._came = self._came, []
+        is_last = self._left == 0
+        if self._is_over or not (came or is_last):
+            return
+        self._is_over = is_last
+        await self._finish(_together(came), last=is_last)
 
     async def _finish(self, attempt: Attempt | None, *, last: bool) -> None:
         """Write down what one group came to; the last one gives the entry back."""
@@ -520,6 +560,18 @@ class Work:
 
     def _say(self, what: str, cure: str) -> None:
         self._machine.emit(Trouble(f"message {self._entry.id}", what, cure))
+
+
+def _together(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Deliveries that ended side by side, as one attempt; None: there was none."""
+    if len(attempts) < 2:
+        return attempts[0] if attempts else None
+    return Attempt(
+        min(one.started for one in attempts),
+        max(one.ended for one in attempts),
+        tuple(result for one in attempts for result in one.results),
+        tuple(line for one in attempts for line in one.trail),
+    )
 
 
 def _fired(awaitable: Awaitable[T]) -> Deferred[T]:

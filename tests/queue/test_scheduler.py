@@ -15,6 +15,7 @@ from fwd_mta.mail.entry import (
     QueueEntry,
     StandingState,
     Status,
+    Step,
 )
 from fwd_mta.mail.envelope import Recipient
 from fwd_mta.mail.errors import StoreError
@@ -120,6 +121,32 @@ class SchedulerTests(SynchronousTestCase):
         sizes = [len(d.envelope.recipients) for d in self.agent.deliveries]
         self.assertEqual(sizes, [50, 50, 20])
         self.assertEqual(self.entries()[0].status, Status.SENT)
+
+    def test_deliveries_that_end_side_by_side_share_a_record(self) -> None:
+        """A record holds the whole entry: a thousand recipients are not twenty."""
+        disk: Deferred[None] = Deferred()
+        record, steps = self.store.record, []
+
+        async def slowly(
+            made: QueueEntry, step: Step, *, release: bool = True
+        ) -> QueueEntry:
+            steps.append(step)
+            await disk
+            return await record(made, step, release=release)
+
+        self.patch(self.store, "record", slowly)
+        self.agent.gate = Deferred()
+        self.scheduler.start()
+        self.add(*(f"ok{number}@example.net" for number in range(1000)))
+        self.agent.gate.callback(None)
+        disk.callback(None)
+        self.assertEqual(self.entries()[0].status, Status.SENT)
+        told = [len(step.attempt.results) for step in steps if step.attempt]
+        self.assertEqual(told[0], 50)
+        self.assertEqual(sum(told), 1000)
+        self.assertTrue(len(told) < 8, told)
+        self.assertEqual(len(self.happened(Attempted)), 1000)
+        self.assertEqual(len(self.happened(Finished)), 1)
 
     def test_a_refusal_makes_a_notice_that_is_delivered(self) -> None:
         """The failure notice re-enters by the queue, with the null reverse-path."""
