@@ -15,6 +15,7 @@ from fwd_mta.queue.ledger import Ledger
 from fwd_mta.queue.operations import Filed
 from fwd_mta.queue.reading import Look, State
 from fwd_mta.queue.record import NewerFormat
+from fwd_mta.queue.spill import Spill
 from fwd_mta.queue.tree import value
 from fwd_mta.rules.identity import is_entry_id
 
@@ -27,10 +28,11 @@ Placed = tuple[str, str]  # an id and its path
 class Claims:
     """One claim after the other; the work of one follows what is due (P7)."""
 
-    def __init__(self, leases: Leases, ledger: Ledger) -> None:
+    def __init__(self, leases: Leases, ledger: Ledger, spill: Spill) -> None:
         self._tree = leases.tree
         self._all = leases
         self._ledger = ledger
+        self._spill = spill
         self._agenda = leases.agenda
         self._young = leases.young
         self._turn = DeferredLock()
@@ -135,7 +137,7 @@ class Claims:
         self._young.drop(entry_id)
         self._all.drop(entry_id)
         if isinstance(look.error, Corrupt):
-            await self._tree.set_aside(look.path, look.error, self._all.lane)
+            await self._spill.set_aside(look.path, look.error)
         elif isinstance(look.error, NewerFormat):
             self._tree.say(look.path, look.error)
         elif not isinstance(look.error, FileNotFoundError):

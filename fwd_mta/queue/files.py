@@ -129,10 +129,10 @@ class FileStore(QueueStore):
         )
         self._has_journal = journal_worker is not None
         self._leases = Leases(self._tree, memory_bound)
-        spill = Spill(self._leases)
+        self._spill = spill = Spill(self._leases)
         self._ledger = Ledger(self._leases, spill)
         self._retirement = Retirement(self._leases, self._ledger, spill, clock)
-        self._claims = Claims(self._leases, self._ledger)
+        self._claims = Claims(self._leases, self._ledger, spill)
         self._archive = Archive(self._tree)
         self._look_up = LookUp(self._tree)
         self._inspected = Names()
@@ -325,7 +325,7 @@ class FileStore(QueueStore):
         if isinstance(content, tuple):
             path, error = content
             self._leases.abandon(entry_id)
-            await self._tree.set_aside(path, error, self._leases.lane)
+            await self._spill.set_aside(path, error)
             raise Corrupt(f"message {entry_id}: {error}") from error
         if content.body is not None:
             return Message(content.head, content.body)

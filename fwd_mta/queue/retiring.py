@@ -10,7 +10,7 @@ from functools import partial
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from fwd_mta.mail.errors import StoreError
+from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import seen_to
 from fwd_mta.queue.journal import SEGMENT_SECONDS, Mail, Segment
 from fwd_mta.queue.layout import pack_name
@@ -151,6 +151,10 @@ class Retirement:
                 await self._ledger.doubt(state, release=True)
                 return
             await self._spill.run(mail, b"", self._all.home(state.entry))
+        except Corrupt as damage:
+            self._all.drop(mail.id)
+            await self._spill.set_aside(path, damage)
+            return
         except StoreError:
             self._all.drop(mail.id)
             self._all.agenda.add(mail.id, self._tree.wall.now(), path)

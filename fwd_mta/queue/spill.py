@@ -1,6 +1,8 @@
 """A message of the journal becomes a file of its own (docs/crashes.md, spill)."""
 
+from fwd_mta.mail.errors import StoreError
 from fwd_mta.queue.journal import Mail
+from fwd_mta.queue.layout import parts
 from fwd_mta.queue.leases import Leases
 from fwd_mta.queue.operations import Filed
 from fwd_mta.queue.segment import moved_item
@@ -33,6 +35,21 @@ class Spill:
             for one in waiting:
                 one.callback(None)
         return filed
+
+    async def set_aside(self, path: str, reason: object) -> None:
+        """Move a damaged message to corrupt, also out of the journal, and say why."""
+        tree = self._tree
+        young = tree.layout.is_young(path)
+        mail = await self._journal.settled(parts(path)[1]) if young else None
+        if mail is None:
+            await tree.set_aside(path, reason, self._all.lane)
+            return
+        try:
+            filed = await self.run(mail, b"", tree.layout.corrupt)
+        except StoreError as error:
+            tree.say(path, f"{reason}; it cannot be moved aside: {error}")
+            return
+        tree.say(path, reason, f"look at {filed.path}")
 
     async def _spill(self, mail: Mail, lines: bytes, home: str) -> Filed:
         self._tried += 1

@@ -13,7 +13,7 @@ from typing_extensions import override
 from fwd_mta.events import Trouble
 from fwd_mta.interfaces import DiskFile
 from fwd_mta.mail.entry import QueueEntry, Step
-from fwd_mta.mail.errors import NoSpace, StoreError
+from fwd_mta.mail.errors import Corrupt, NoSpace, StoreError
 from fwd_mta.queue.journal import SegmentWriter
 from fwd_mta.world.disk import Crash, MemoryDisk
 from tests.builders import DEFERRED, attempt, recipient
@@ -449,6 +449,57 @@ class JournalTroubleTests(SynchronousTestCase):
         self.assertIn("damaged", event.what)
         kept = [name for name in self.disk.files() if "/corrupt/" in name]
         self.assertIn(b"xyzzy", self.disk.files()[kept[0]])
+
+    def rot(self, one: QueueEntry, what: bytes) -> None:
+        """Let octets of a message in the journal rot, behind everyone's back."""
+        (path,) = self.segments()
+        octets = self.disk.files()[path]
+        at = octets.find(what, octets.find(one.id.encode()))
+        self.disk.spoil(path, at, b"XXXX")
+
+    def set_aside(self, one: QueueEntry) -> bytes:
+        """What lies in corrupt of a message; nothing else knows it any more."""
+        self.assertIsNone(self.world.entry(one.id))
+        self.assertEqual(self.world.places()[one.id], [f"queue/corrupt/{one.id}"])
+        return self.disk.files()[f"/srv/fwdmta/queue/corrupt/{one.id}"]
+
+    def test_young_mail_that_rots_is_set_aside(self) -> None:
+        """Content that is damaged when it is read back goes to corrupt, with a word."""
+        one, two = self.add(1), self.add(2)
+        self.rot(one, b"xyzzy")
+        store: Any = self.world.store
+        store._leases.young.drop(one.id)
+        self.world.get(store.claim(self.world.now, 2))
+        with self.assertRaises(Corrupt):
+            self.world.get(store.open(one.id))
+        self.assertIn(b"the password is XXXX", self.set_aside(one))
+        troubles = [one for one in self.world.events if isinstance(one, Trouble)]
+        self.assertIn("queue/corrupt", troubles[0].cure)
+        for crash in (Crash.KEPT, Crash.LOST):
+            self.world.restart(crash, 0)
+            self.set_aside(one)
+            self.assertEqual(self.world.entry(two.id), two)
+
+    def test_young_records_that_rot_are_set_aside(self) -> None:
+        """A state that cannot be read back does not keep its segment for ever."""
+        one = self.add(1)
+        self.rot(one, b"accepted")
+        store: Any = self.world.store
+        store._leases.young.drop(one.id)
+        self.assertEqual(self.world.get(store.claim(self.world.now, 1)), [])
+        self.set_aside(one)
+        for _ in range(40):
+            self.world.clock.advance(5)
+        self.assertEqual(self.segments(), [])
+
+    def test_an_old_segment_whose_mail_rots(self) -> None:
+        """What nobody had claimed is set aside as its segment is put away."""
+        one = self.add(1)
+        self.rot(one, b"accepted")
+        for _ in range(40):
+            self.world.clock.advance(5)
+        self.set_aside(one)
+        self.assertEqual(self.segments(), [])
 
     def test_an_old_segment_empties_itself(self) -> None:
         """After two minutes what is open is a file, what is finished in a pack."""
