@@ -32,6 +32,7 @@ from tests.queue.test_crashes import (
     doubted,
     forget_deaths,
     fresh,
+    kept,
     lost,
     old,
     purged,
@@ -41,6 +42,7 @@ from tests.queue.test_crashes import (
     to_defer,
     to_finish,
     to_hold,
+    to_keep,
     to_owe,
 )
 
@@ -119,7 +121,90 @@ def old_pack(world: World) -> QueueEntry:
     return one
 
 
+def in_the_last_segment(world: World) -> QueueEntry:
+    """A message in a segment that is to be closed with the next write."""
+    added(world)
+    journal(world)._rotate = True
+    return fresh(world, 2)
+
+
+def both(world: World, one: QueueEntry, promised: bool, crash: Crash) -> None:
+    """The message of the last segment is there; the new one when it was promised."""
+    seen = sorted(claimed.id for claimed in world.live_on())
+    first = f"{1:016d}"
+    demand(seen in ([first, one.id], *([] if promised else [[first]])), f"it is {seen}")
+
+
+def journal(world: World) -> Any:
+    """The journal of the store that runs."""
+    store: Any = world.store
+    return store._tree.journal
+
+
+def answered(world: World) -> QueueEntry:
+    """A message whose delivery was written, and not synced yet."""
+    one = added(world)
+    world.record(to_finish(world, one))
+    return one
+
+
+def stopped(world: World, one: QueueEntry, promised: bool, crash: Crash) -> None:
+    """Nothing is lost by a stop, and a clean one leaves no doubt to another boot."""
+    found = world.entry(one.id)
+    demand(found is not None, "a message is lost")
+    doubt = found is not None and found.standings[0].in_doubt_since is not None
+    demand(not (doubt and promised), "a clean stop left a doubt")
+    demand(len(world.live_on()) == 1, "it is not delivered once")
+
+
+def rotten(world: World) -> QueueEntry:
+    """A message whose content proved damaged in the journal."""
+    one = added(world)
+    (path,) = (path for path in world.disk.files() if path.endswith(".log"))
+    world.disk.spoil(path, world.disk.files()[path].find(b"xyzzy"), b"XXXX")
+    store: Any = world.store
+    store._leases.young.drop(one.id)
+    return one
+
+
+def set_aside(world: World, one: QueueEntry, promised: bool, crash: Crash) -> None:
+    """Its octets are in the journal, or in corrupt and nowhere else."""
+    places = world.places().get(one.id, [])
+    demand(places in ([], [f"queue/corrupt/{one.id}"]), f"it lies in {places}")
+    files = world.disk.files()
+    held = [path for path in files if b"the password is XXXX" in files[path]]
+    demand(bool(held), "evidence is lost")
+    demand(not (places and world.entry(one.id)), "it is there twice")
+
+
+async def read_back(world: World, one: QueueEntry) -> None:
+    """Read what is damaged; that it is, is no failure here."""
+    with contextlib.suppress(Corrupt):
+        await world.store.open(one.id)
+
+
 YOUNG: dict[str, Operation] = {
+    "next_segment": Operation(
+        in_the_last_segment, lambda world, one: world.store.add(one, MESSAGE), both
+    ),
+    "sync": Operation(
+        answered,
+        lambda world, one: journal(world).sync(),
+        becomes(to_finish),
+    ),
+    "stop": Operation(added, lambda world, one: world.store.stop(), stopped),
+    "put_off": Operation(
+        added, lambda world, one: world.store.postpone(one, world.now + 900), spilt
+    ),
+    "set_aside": Operation(rotten, read_back, set_aside, troubled=True),
+    "keep_in_pack": Operation(
+        packed,
+        lambda world, one: world.store.change(
+            one.id, lambda e: to_keep(world, e), Step(world.now, "kept")
+        ),
+        kept,
+        troubled=True,
+    ),
     "add_small": OPERATIONS["add_small"],
     "add_second": Operation(
         lambda world: (added(world), fresh(world, 2))[1],
@@ -159,14 +244,18 @@ YOUNG: dict[str, Operation] = {
 }
 
 
-class JournalCrashTests(SynchronousTestCase):
-    """One test an operation."""
+class JournalCrashCase(SynchronousTestCase):
+    """Tests of the table."""
 
     def crash(self, name: str) -> None:
         """Each state that an operation's crashes leave is in the table."""
         found = list(crashes(YOUNG[name], MemoryDisk, journal=True))
         self.assertEqual(found[:2], [])
         forget_deaths(self)
+
+
+class JournalCrashTests(JournalCrashCase):
+    """One test an operation."""
 
     def test_add_small(self) -> None:
         """An accepted message is delivered; another is whole or not there."""
@@ -223,6 +312,34 @@ class JournalCrashTests(SynchronousTestCase):
     def test_purge_pack(self) -> None:
         """A pack with nothing left in it is removed."""
         self.crash("purge_pack")
+
+
+class MoreJournalCrashTests(JournalCrashCase):
+    """The rarer operations."""
+
+    def test_next_segment(self) -> None:
+        """A new segment takes nothing from the one before."""
+        self.crash("next_segment")
+
+    def test_sync(self) -> None:
+        """What was only written is sure once it is synced."""
+        self.crash("sync")
+
+    def test_stop(self) -> None:
+        """A stop that is itself stopped loses nothing."""
+        self.crash("stop")
+
+    def test_put_off(self) -> None:
+        """A message that is put off becomes a file, and is delivered once."""
+        self.crash("put_off")
+
+    def test_set_aside(self) -> None:
+        """Damaged mail of the journal is in it or in corrupt, never in none."""
+        self.crash("set_aside")
+
+    def test_keep_in_pack(self) -> None:
+        """Evidence is taken out of its pack and kept once that is promised."""
+        self.crash("keep_in_pack")
 
 
 class CrashedStartTests(SynchronousTestCase):
