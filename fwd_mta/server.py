@@ -68,6 +68,7 @@ from fwd_mta.queue.auditor import Auditor
 from fwd_mta.queue.files import FileStore
 from fwd_mta.queue.index import Index
 from fwd_mta.queue.keeper import Keeper
+from fwd_mta.queue.rests import RestsFile
 from fwd_mta.queue.scheduler import Machine, Scheduler
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.settings import CannotServeError
@@ -141,6 +142,7 @@ class Server:
         self._watch = AccountsWatch(self.accounts, seams.clock, seams.emit)
         self._clients = Clients()
         self._policy_file = self._make_policy_file()
+        self._rests = self._make_rests()
         self.tls_reports = self._make_tls_reports(trust)
         self._use_reporter(configuration)
         self.factories = [self._make_factory(one) for one in configuration.listeners]
@@ -220,6 +222,12 @@ class Server:
     def _make_policy_file(self) -> PolicyFile:
         seams, path = self._seams, self._state_file("mta-sts.json")
         return PolicyFile(path, seams.disk, seams.storage, seams.emit)
+
+    def _make_rests(self) -> RestsFile:
+        seams, path = self._seams, self._state_file("rests.json")
+        return RestsFile(
+            path, seams.disk, seams.storage, seams.clock, seams.wall, seams.emit
+        )
 
     def _make_tls_reports(self, trust: ClientTlsContext) -> TlsReports:
         seams = self._seams
@@ -592,6 +600,7 @@ class Server:
         await self.limits.start(self._seams.entropy.octets)
         await self._policy_file.start(self.agent.policies)
         await self.tls_reports.start()
+        await self._rests.start(self.scheduler.sites)
         self.logins.use_secret(self.limits.secret)
         self._control_port = await self._open_control()
         self.scheduler.start()
@@ -653,6 +662,7 @@ class Server:
         await self.keeper.stop()
         await self.limits.stop()
         await self.tls_reports.stop()
+        await self._rests.stop()
         if self._gauges is not None:
             await self._gauges.stop()
         self._control.close()

@@ -198,7 +198,8 @@ def _diagnosis_out(found: Diagnosis) -> StoredDiagnosis:
     )
 
 
-def _result_out(result: DeliveryResult) -> StoredResult:
+def result_out(result: DeliveryResult) -> StoredResult:
+    """A result's shape."""
     reply, found = result.reply, result.diagnosis
     return StoredResult(
         recipient_out(result.recipient),
@@ -214,7 +215,7 @@ def _result_out(result: DeliveryResult) -> StoredResult:
 
 def attempt_out(attempt: Attempt) -> StoredAttempt:
     """An attempt's shape."""
-    results = tuple(map(_result_out, attempt.results))
+    results = tuple(map(result_out, attempt.results))
     return StoredAttempt(attempt.started, attempt.ended, results, attempt.trail)
 
 
@@ -224,7 +225,7 @@ def _standing_out(standing: Standing) -> StoredStanding:
         standing.next_attempt_at,
         _word(standing.state),
         standing.attempts,
-        _result_out(standing.last) if standing.last else None,
+        result_out(standing.last) if standing.last else None,
         standing.warned,
         standing.in_doubt_since,
         standing.possible_duplicate,
@@ -306,7 +307,8 @@ def _diagnosis_in(found: StoredDiagnosis) -> Diagnosis:
     )
 
 
-def _result_in(result: StoredResult) -> DeliveryResult:
+def result_in(result: StoredResult) -> DeliveryResult:
+    """A result; ValueError for words no version wrote."""
     reply, found = result.reply, result.diagnosis
     return DeliveryResult(
         recipient_in(result.recipient),
@@ -321,7 +323,7 @@ def _result_in(result: StoredResult) -> DeliveryResult:
 
 
 def _attempt_in(attempt: StoredAttempt) -> Attempt:
-    results = tuple(_result_in(one) for one in attempt.results)
+    results = tuple(result_in(one) for one in attempt.results)
     return Attempt(attempt.started, attempt.ended, results, attempt.trail)
 
 
@@ -338,7 +340,7 @@ def _standing_in(standing: StoredStanding) -> Standing:
         standing.next,
         StandingState(standing.state),
         standing.attempts,
-        _result_in(standing.last) if standing.last else None,
+        result_in(standing.last) if standing.last else None,
         standing.warned,
         standing.in_doubt_since,
         standing.possible_duplicate,

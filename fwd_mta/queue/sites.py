@@ -6,7 +6,7 @@ message goes back to the queue, untried. All times here are the monotonic clock'
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from fwd_mta.events import Emit, SiteRests, SiteWorks
 from fwd_mta.interfaces import Entropy
 from fwd_mta.mail.entry import Attempt, DeliveryResult
+from fwd_mta.mail.envelope import Recipient
 from fwd_mta.rules.retry import RetrySchedule
 from fwd_mta.rules.windows import Verdict, Window, block_rest, is_block, verdict
 
@@ -66,6 +67,21 @@ class Turn:
 
 
 Granted = Turn | PutOff
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A site that is left alone: after so many failures, for so many seconds more.
+
+    `blocks` has the same, seconds and times, for each of our addresses that it does
+    not trust; `last` is what it said last.
+    """
+
+    name: str
+    rests: int = 0
+    seconds: float = 0.0
+    blocks: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    last: DeliveryResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +161,7 @@ class Sites:
         self.schedule = schedule
         self.settings = settings
         self._room = room
+        self.changed: Callable[[], None] = lambda: None
         self._sites: dict[str, Site] = {}
         self._ready: deque[Site] = deque()
         self._running = 0
@@ -379,7 +396,25 @@ class Sites:
             case Verdict.NOTHING:
                 pass
 
+    def elsewhere(self, turn: Turn, attempt: Attempt) -> frozenset[Recipient]:
+        """Who may go at once by another of our addresses; ask after `end`.
+
+        Only whose address was not known to be blocked: so this ends with the last one.
+        """
+        if self._all_blocked(turn.site):
+            return frozenset()
+        return frozenset(
+            result.recipient
+            for result in attempt.results
+            if result.diagnosis is not None
+            and is_block(result.diagnosis)
+            and (result.source or "") in self._sources
+            and (result.source or "") not in turn.shunned
+        )
+
     def _works(self, site: Site, attempt: Attempt) -> None:
+        if site.rests or site.blocks:
+            self.changed()
         if site.rests:
             site.rests = 0
             site.window = site.window.restarted()
@@ -398,6 +433,7 @@ class Sites:
             site.window = site.window.failed()
             if not site.window.is_dead:
                 return
+        self.changed()
         site.rests += 1
         rest = self._rest_of(site) * (1 - _SPREAD * self._entropy.random())
         site.until = site.failed_at + rest
@@ -415,6 +451,7 @@ class Sites:
                 continue
             if known is not None and now < known.until:
                 continue
+            self.changed()
             site.last = result
             times = known.times + 1 if known else 1
             site.blocks[source] = _Block(now + block_rest(times), times)
@@ -481,11 +518,38 @@ class Sites:
 
     def lift(self, *, blocks: bool) -> None:
         """Let the next message probe every dead site; forget `blocks`, if wished."""
+        self.changed()
         for site in self._sites.values():
             site.until = min(site.until, self._clock.seconds())
             site.failed_at = min(site.failed_at, site.until - _PROBE_WAIT)
             if blocks:
                 site.blocks.clear()
+
+    def resting_now(self) -> list[Rest]:
+        """What is worth keeping over a restart."""
+        now = self._clock.seconds()
+        return [
+            Rest(
+                site.name,
+                site.rests,
+                max(0.0, site.until - now) if site.rests else 0.0,
+                {
+                    source: (max(0.0, block.until - now), block.times)
+                    for source, block in site.blocks.items()
+                },
+                site.last,
+            )
+            for site in self._sites.values()
+            if site.rests or site.blocks
+        ]
+
+    def remember(self, rest: Rest) -> None:
+        """Take in what was kept before a restart."""
+        now, site = self._clock.seconds(), self._site(rest.name)
+        site.rests, site.until, site.last = rest.rests, now + rest.seconds, rest.last
+        site.failed_at = now
+        for source, (seconds, times) in rest.blocks.items():
+            site.blocks[source] = _Block(now + seconds, times)
 
     def start(self) -> None:
         """Give turns."""

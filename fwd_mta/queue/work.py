@@ -114,6 +114,7 @@ class Work:
         self._is_over = False
         self._came: list[Attempt] = []
         self._is_recorded = False
+        self._elsewhere: frozenset[Recipient] = frozenset()
         self._put_off: list[tuple[Sequence[Recipient], float]] = []
 
     @property
@@ -211,6 +212,7 @@ class Work:
         """Take in what the straight way came to, and write it down."""
         try:
             self._of.sites.end(turn, attempt)
+            self._elsewhere |= self._of.sites.elsewhere(turn, attempt)
             if not attempt.results and not self._of.stopping:
                 attempt = self._own_fault("no result")
             settled = self._settled(attempt) if attempt.results else None
@@ -303,7 +305,9 @@ class Work:
                 )
         finally:
             if turn is not None:
-                self._of.sites.end(turn, attempt or Attempt(now, now, ()))
+                came_to = attempt or Attempt(now, now, ())
+                self._of.sites.end(turn, came_to)
+                self._elsewhere |= self._of.sites.elsewhere(turn, came_to)
         return attempt
 
     async def _open(self) -> Attempt | None:
@@ -468,7 +472,10 @@ class Work:
 
     def _settled(self, attempt: Attempt) -> QueueEntry:
         now, jitter = self._machine.wall.now(), self._machine.entropy.random()
-        return settlement.settle(self._entry, attempt, self._of.schedule, now, jitter)
+        at_once, self._elsewhere = self._elsewhere, frozenset()
+        return settlement.settle(
+            self._entry, attempt, self._of.schedule, now, jitter, at_once
+        )
 
     async def _record(self, step: Step, *, release: bool) -> None:
         while True:

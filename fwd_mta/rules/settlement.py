@@ -40,6 +40,7 @@ class _Moment:
     schedule: RetrySchedule
     now: float
     jitter: float
+    at_once: frozenset[Recipient] = frozenset()
 
 
 def settle(
@@ -48,16 +49,18 @@ def settle(
     schedule: RetrySchedule,
     now: float,
     jitter: float,
+    at_once: frozenset[Recipient] = frozenset(),
 ) -> QueueEntry:
     """Fold an attempt into its entry: new standings, and the notices now owed.
 
-    `jitter` in [0, 1) is chance. Standings that are final already stay as they are.
+    `jitter` in [0, 1) is chance; `at_once` have another way than the one that was just
+    tried. Standings that are final already stay as they are.
     """
     if len(entry.standings) == 1 and len(attempt.results) == 1:
         done = _delivered(entry, entry.standings[0], attempt.results[0], now)
         if done is not None:
             return done
-    moment = _Moment(entry, schedule, now, jitter)
+    moment = _Moment(entry, schedule, now, jitter, at_once)
     results = {result.recipient: result for result in attempt.results}
     standings = tuple(
         _settled(standing, results.get(standing.recipient), moment)
@@ -136,6 +139,8 @@ def _deferred(
     if after is None:
         return changed(standing, state=StandingState.EXPIRED)
     floor = moment.now + _least_wait(diagnosis, result.in_doubt, moment)
+    if standing.recipient in moment.at_once:
+        after = floor = moment.now
     return changed(
         standing,
         next_attempt_at=min(max(after, floor), expires_at),
