@@ -36,6 +36,16 @@ def fwdmta(place: Place) -> list[str]:
     return [sys.executable, f"{_HERE}/serve.py", *serve.arguments(place)]
 
 
+def without(place: Place) -> list[str]:
+    """Us, with neither index nor figures."""
+    return [*fwdmta(place), "--no-index"]
+
+
+def watched(place: Place) -> list[str]:
+    """Us, with index and figures."""
+    return [*fwdmta(place), "--metrics"]
+
+
 def postfix(place: Place) -> list[str]:
     """Postfix as Debian sets it up."""
     return _postfix(place, "")

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
+from statistics import median
 
 from benchmarks import peers, table
 from benchmarks.cell import Effort, Peer, Scenario, measure
@@ -30,6 +31,8 @@ RECIPES = {
     "postfix-tuned": peers.postfix_tuned,
     "postfix": peers.postfix,
     "fwd_mta": peers.fwdmta,
+    "fwd_mta-without": peers.without,
+    "fwd_mta-watched": peers.watched,
 }
 MAIN = "s20,10k,d"
 # what is run, with how many messages, and how many idle sessions are counted then
@@ -88,6 +91,7 @@ def main() -> int:
     finally:
         shutil.rmtree(base, ignore_errors=True)
     print(table.written(results))
+    _watched(results)
     if not wanted.no_results:
         _keep(results, wanted)
     failed = _failed(results)
@@ -146,6 +150,25 @@ def _keep(results: table.Results, wanted: argparse.Namespace) -> None:
                 values = [one.values | {"error": one.error} for one in rounds]
                 line = about | {"scenario": text, "peer": peer, "rounds": values}
                 file.write(json.dumps(line) + "\n")
+
+
+def _watched(results: table.Results) -> None:
+    """What index and figures cost, where both were measured, round by round."""
+    for text, by_peer in results.items():
+        pairs = zip(
+            by_peer.get("fwd_mta-without", ()),
+            by_peer.get("fwd_mta-watched", ()),
+            strict=False,
+        )
+        ratios = [
+            many.values["cpu"] / few.values["cpu"]
+            for few, many in pairs
+            if "cpu" in few.values and "cpu" in many.values
+        ]
+        if ratios:
+            told = " ".join(f"{one:.3f}" for one in sorted(ratios))
+            print(f"{text}: CPU with index and figures to without, {told}")
+            print(f"median of {len(ratios)} pairs: {median(ratios):.3f}")
 
 
 def _commit() -> str:

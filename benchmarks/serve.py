@@ -25,6 +25,10 @@ file = "{folder}/accounts.toml"
 [limits]
 connections_per_client = 10000
 connections_per_account = 10000
+[queue]
+index = {index}
+[metrics]
+{metrics}
 [delivery]
 relayhost = "[127.0.0.1]:{sink}"
 tls_security_level = "none"
@@ -60,7 +64,7 @@ def write(path: str, text: str) -> None:
 def configuration(service: str, **fields: object) -> str:
     """The configuration of the server under test."""
     trusted = "" if service != "relay" else 'trusted_networks = ["127.0.0.0/8"]'
-    unused = {"certificate": "unused"}
+    unused = {"certificate": "unused", "index": "true", "metrics": ""}
     return _CONFIGURATION.format(service=service, trusted=trusted, **(unused | fields))
 
 
@@ -70,9 +74,13 @@ def main() -> None:
     for name in _NAMES:
         parser.add_argument(f"--{name}")
     parser.add_argument("--profile")
+    parser.add_argument("--no-index", action="store_true")
+    parser.add_argument("--metrics", action="store_true", help="on a free port")
     place = parser.parse_args()
     is_tls = place.certificate is not None
     said = {name: getattr(place, name) for name in _NAMES if getattr(place, name)}
+    said["index"] = "false" if place.no_index else "true"
+    said["metrics"] = 'address = "127.0.0.1:0"' if place.metrics else ""
     text = configuration("submissions" if is_tls else "relay", **said)
     write(f"{place.folder}/fwdmta.toml", text)
     from fwd_mta.inbound.passwords import argon2id_hash

@@ -25,6 +25,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -58,7 +59,7 @@ from fwd_mta.queue.claims import Claims
 from fwd_mta.queue.commit import Outcome, Script
 from fwd_mta.queue.index import NAME as INDEX_NAME
 from fwd_mta.queue.index import Index
-from fwd_mta.queue.inspection import inspect
+from fwd_mta.queue.inspection import inspect, outlived
 from fwd_mta.queue.journal import Mail
 from fwd_mta.queue.layout import is_fresh, parts
 from fwd_mta.queue.leases import Leases
@@ -201,6 +202,9 @@ class FileStore(QueueStore):
         self._spooled += 1
         path = f"{self._tree.layout.tmp}/{self._spooled}.body"
         tree = self._tree
+        tree.bodies[path] = tree.wall.now()
+        if len(tree.bodies) > _RECENT:
+            del tree.bodies[next(iter(tree.bodies))]
         spool = FileSpool(tree.disk, tree.worker, path, SMALL, self._room.received)
         self._room.receiving(spool)
         return spool
@@ -437,9 +441,13 @@ class FileStore(QueueStore):
         return await self._archive.sweep(now)
 
     @override
-    def inspect(self, after: str = "") -> Awaitable[Inspected]:
+    async def inspect(self, after: str = "") -> Inspected:
         """Read the next files behind the path `after`, every byte of them."""
-        return inspect(self._tree, self._inspected, after)
+        seen = await inspect(self._tree, self._inspected, after)
+        if seen.next is not None:
+            return seen
+        more = await outlived(self._tree, self._look_up.index)
+        return replace(seen, findings=seen.findings + more)
 
     def use_retention(self, policy: RetentionPolicy) -> None:
         """Go by another policy; the next sweep files all that is finished anew."""

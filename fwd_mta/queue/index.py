@@ -28,12 +28,14 @@ from fwd_mta.queue.layout import parts
 T = TypeVar("T")
 
 NAME = "index.sqlite3"
-DELAY = 2.0  # seconds that a change may wait for others
-_BATCH = 500  # entries in one write
+DELAY = 5.0  # seconds that a change may wait for others
+_BATCH = 1000  # entries in one write
+_MANY = 5000  # that are not kept waiting
 _SLICE = 250  # names in one step of a reconciliation
 _REST = 0.02  # seconds between two steps of it
 _CURE = "lists are read from the files until then; fwdmta fsck --reindex makes it anew"
 
+_Noted = tuple[QueueEntry, str, bool]  # where it lies, and whether it is new
 States = Callable[[Sequence[tuple[str, str]]], list[tuple[QueueEntry, Place]]]
 
 
@@ -62,7 +64,7 @@ class Index:
         self._emit = emit
         self._reconciles = reconciles
         self._file: IndexFile | None = None
-        self._changed: dict[str, tuple[QueueEntry, Place | None, bool]] = {}
+        self._changed: dict[str, _Noted] = {}
         self._gone: dict[str, None] = {}
         self._placed: deque[tuple[str, Place]] = deque()
         self._timer: IDelayedCall | None = None
@@ -129,9 +131,13 @@ class Index:
         if self._file is None:
             return
         known = self._changed.get(entry.id)
-        new = new or (known is not None and known[2])
-        self._changed[entry.id] = entry, self._place(path), new
-        self._flush_later()
+        if known is not None:
+            new = new or known[2]
+        elif self._timer is None:
+            self._timer = self._clock.callLater(DELAY, self._flush_now)
+        elif len(self._changed) == _MANY:
+            self._timer.reset(0)
+        self._changed[entry.id] = entry, path, new
 
     def _place(self, path: str) -> Place:
         return Place(parts(path)[0].removeprefix(self._root))
@@ -167,21 +173,27 @@ class Index:
         await self._turn.run(lambda: Deferred.fromCoroutine(self._written()))
 
     async def _written(self) -> None:
-        while self._file is not None and (self._changed or self._gone or self._placed):
-            some = [*islice(self._changed, _BATCH)]
-            entries = [self._changed.pop(one) for one in some]
-            if self._seen:  # a reconciliation may have met them already
-                entries = [(entry, place, False) for entry, place, _ in entries]
-            gone, self._gone = self._gone, {}
-            count = min(len(self._placed), 20 * _BATCH)
-            placed = [self._placed.popleft() for _ in range(count)]
-            await self._ask(
-                lambda file, e=entries, g=gone, p=placed: file.write(  # type: ignore[misc]
-                    e, g, p, seen=self._seen
-                )
-            )
-            if gone:
-                await self._ask(IndexFile.checkpoint)
+        """Write what was noted by now; what comes meanwhile waits for its own turn."""
+        changed, self._changed = list(self._changed.values()), {}
+        gone, self._gone = self._gone, {}
+        for first in range(0, len(changed), _BATCH):
+            some = changed[first : first + _BATCH]
+            await self._ask(partial(self._write, some, seen=self._seen))
+        count = len(self._placed)
+        placed = [self._placed.popleft() for _ in range(count)]
+        for first in range(0, count, _BATCH):
+            rows = placed[first : first + _BATCH]
+            await self._ask(lambda file, r=rows: file.write((), (), r))  # type: ignore[misc]
+        if gone:
+            await self._ask(lambda file: file.write((), gone, ()))
+            await self._ask(IndexFile.checkpoint)
+
+    def _write(self, some: Sequence[_Noted], file: IndexFile, *, seen: bool) -> None:
+        """On its thread: a reconciliation (`seen`) may have met them already."""
+        rows = [
+            (entry, self._place(path), new and not seen) for entry, path, new in some
+        ]
+        file.write(rows, (), (), seen=seen)
 
     async def _ask(self, ask: Callable[[IndexFile], T]) -> T | None:
         """Ask it on its thread; None when it is broken, which it then stays."""

@@ -11,22 +11,22 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import lru_cache
-from hashlib import blake2b
 from heapq import merge
 from operator import itemgetter
 from struct import pack, unpack
 from typing import Any
+from zlib import adler32, crc32
 
 from fwd_mta.interfaces import Shape, Tally
 from fwd_mta.mail.entry import EntryFilter, QueueEntry, Status
 from fwd_mta.rules.identity import id_bound
 
-VERSION = 1
+VERSION = 3
 SCANNED = 4000  # rows that one page of an answer looks at
 _RARE = 2000  # rows that are counted to find the rarest word
 _STATUSES = tuple(Status)
 _NUMBERS = {status: number for number, status in enumerate(_STATUSES)}
+_SENT = _NUMBERS[Status.SENT]  # most of all: an index of them would cost and not help
 _WAITING = (Status.QUEUED, Status.DEFERRED)
 _SCHEMA = """
 PRAGMA secure_delete = ON;
@@ -34,7 +34,7 @@ CREATE TABLE message (
     id TEXT PRIMARY KEY, status INTEGER, held INTEGER, queued_at REAL,
     words BLOB, place TEXT, at INTEGER, length INTEGER
 ) WITHOUT ROWID;
-CREATE INDEX by_status ON message (status, id);
+CREATE INDEX by_status ON message (status, id) WHERE status <> {sent};
 CREATE INDEX notice ON message (status, id) WHERE instr(id, '-') > 0;
 CREATE TABLE word (
     hash INTEGER, id TEXT, PRIMARY KEY (hash, id)
@@ -67,44 +67,62 @@ class Found:
     next: str | None = None
 
 
-@lru_cache(maxsize=8192)
+_KINDS = {
+    name: crc32(name.encode())
+    for name in (
+        "account",
+        "category",
+        "domain",
+        "held",
+        "host",
+        "message_id",
+        "recipient",
+        "sender",
+    )
+}
+
+
 def _hash(kind: str, value: str) -> int:
-    octets = blake2b(f"{kind}\0{value}".encode("utf-8", "replace"), digest_size=8)
-    return int.from_bytes(octets.digest(), "big", signed=True)
+    """Two checksums of a value in one number: quick, and only ever a hint."""
+    octets = value.encode("utf-8", "replace")
+    return crc32(octets, _KINDS[kind]) << 31 ^ adler32(octets)
 
 
-def _words(entry: QueueEntry) -> frozenset[int]:
+def _words(entry: QueueEntry) -> set[int]:
     """The hashes by which an entry is found."""
     path = entry.envelope.reverse_path
     words = {_hash("sender", str(path) if path else "")}
     if entry.account is not None:
         words.add(_hash("account", entry.account))
     if entry.message_id:
-        # Each has its own: caching them would only throw out what comes again.
-        words.add(_hash.__wrapped__("message_id", entry.message_id))
+        words.add(_hash("message_id", entry.message_id))
     if entry.held is not None:
         words.add(_hash("held", ""))
     for standing in entry.standings:
-        mailbox = standing.recipient.mailbox
+        mailbox, last = standing.recipient.mailbox, standing.last
         words.add(_hash("recipient", str(mailbox).lower()))
         words.add(_hash("domain", mailbox.key[1]))
-        last = standing.last
-        if last is not None and last.diagnosis is not None:
+        if last is None:
+            continue
+        if last.diagnosis is not None:
             words.add(_hash("category", last.diagnosis.category))
-        if last is not None and last.host and standing.is_open:
+        if last.host and standing.is_open:
             words.add(_hash("host", _host(last.host)))
-    return frozenset(words)
+    return words
 
 
 def _host(name: str) -> str:
     return name.partition("[")[0].lower()
 
 
+_NONE: frozenset[int] = frozenset()
 SiteRow = tuple[str, str, str, float, int]
 
 
 def site_rows(entry: QueueEntry) -> list[SiteRow]:
     """Its open recipients by the host that was tried last, and by domain."""
+    if entry.is_final:
+        return []
     counts: Counter[tuple[str, str]] = Counter()
     for standing in entry.open:
         domain = standing.recipient.mailbox.key[1]
@@ -126,6 +144,7 @@ class IndexFile:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
         self._db.execute("PRAGMA secure_delete = ON").fetchall()
         self._db.execute("PRAGMA cache_size = -16384")
+        self._db.execute("PRAGMA wal_autocheckpoint = 8000")
 
     def begin(self) -> bool:
         """Take it into use; whether it was whole, and may be believed at once."""
@@ -146,7 +165,7 @@ class IndexFile:
         """Have it without any row, and of our version."""
         for table in _TABLES:
             self._db.execute(f"DROP TABLE IF EXISTS {table}")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(_SCHEMA.format(sent=_SENT))
         self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def checkpoint(self) -> None:
@@ -191,7 +210,7 @@ class IndexFile:
     def _put(self, entries: Sequence[tuple[QueueEntry, Place | None, bool]]) -> None:
         rows, words, waiting = [], [], []
         for entry, place, new in entries:
-            known, old = self._words_of(entry.id) if not new else (None, frozenset())
+            known, old = (None, _NONE) if new else self._words_of(entry.id)
             fresh = _words(entry)
             rows.append(_row(entry, fresh, place or known or Place("")))
             words += [(one, entry.id) for one in fresh - old]
@@ -200,7 +219,6 @@ class IndexFile:
             if not new:
                 self._db.execute("DELETE FROM waiting WHERE id = ?", (entry.id,))
             waiting += site_rows(entry)
-        words.sort()
         self._db.executemany(
             "INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
         )
@@ -316,9 +334,9 @@ class IndexFile:
         some = [
             self._db.execute(
                 f"SELECT m.id, {takes}, {chosen} FROM message m{which}"  # noqa: S608
-                f" WHERE m.status = ?{bounds.replace('.id', 'm.id')}{more}"
+                f" WHERE m.status = {number}{bounds.replace('.id', 'm.id')}{more}"
                 " ORDER BY m.id",
-                (*values, number, beyond, *limits[1:]),
+                (*values, beyond, *limits[1:]),
             )
             for number in statuses or range(len(_STATUSES))
             for which, more, beyond in _newer(wanted)
@@ -340,7 +358,10 @@ class IndexFile:
         )
         least, place = counted[0]
         if statuses is not None:
-            among = sum(self._count("message", "status", one) for one in statuses)
+            among = sum(
+                _RARE if one == _SENT else self._count("message", "status", one)
+                for one in statuses
+            )
             if among < least:
                 return None, list(words)
         return words[place], [one for one in words if one != words[place]]
@@ -349,9 +370,9 @@ class IndexFile:
         """How many there are, as far as it matters."""
         asked = (
             f"SELECT count(*) FROM (SELECT 1 FROM {table}"  # noqa: S608 - our names
-            f" WHERE {column} = ? LIMIT {_RARE})"
+            f" WHERE {column} = {value} LIMIT {_RARE})"
         )
-        (number,) = self._db.execute(asked, (value,)).fetchone()
+        (number,) = self._db.execute(asked).fetchone()
         return int(number)
 
     def shape(self, by: str, now: float, after: str) -> Shape:

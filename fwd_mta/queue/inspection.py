@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+import msgspec
+
 from fwd_mta.interfaces import Finding, FindingKind, Inspected
 from fwd_mta.mail.entry import QueueEntry
 from fwd_mta.mail.errors import StoreError
-from fwd_mta.queue.index import NAME
+from fwd_mta.queue.index import NAME, Index
 from fwd_mta.queue.layout import (
     HOUR,
     PACK,
@@ -43,6 +45,7 @@ _PAGE_FILES = 400
 _PAGE_OCTETS = 64 << 20
 _SLICE = 16
 _PLACEHOLDER_LIMIT = 4096
+_STATE_LIMIT = 256 << 20
 _INDEX = frozenset({NAME, f"{NAME}-wal", f"{NAME}-shm"})
 _FILES = frozenset({"fwdmta.lock", "format", "terms"}) | _INDEX  # others: directories
 _OURS = _INDEX | frozenset(
@@ -97,6 +100,7 @@ class _Inspection:
         self._names = names
         self._layout: Layout = tree.layout
         self._reader: Reader = tree.reader
+        self._bodies = dict(tree.bodies)
         self._policy = tree.retention
         self._now = tree.wall.now()
 
@@ -122,6 +126,7 @@ class _Inspection:
             layout.retained,
             self._among(lambda name: name == "hold" or hour_end(name) is not None),
         )
+        yield f"{layout.root}/state", self._remembered
         yield layout.corrupt, self._set_aside
         yield layout.tmp, self._unfinished
         yield layout.journal, self._segment
@@ -160,10 +165,32 @@ class _Inspection:
     def _unfinished(self, path: str) -> _Seen:
         """A file on its way; one that is old stayed behind."""
         name = parts(path)[1].partition(".")[0]
-        if not is_entry_id(name) or made_at(name) + _DAY > self._now:
+        began = (
+            made_at(name) if is_entry_id(name) else self._bodies.get(path, self._now)
+        )
+        if began + _DAY > self._now:
             return _Seen(path)
         what = "was left over by something that failed"
         return self._found(path, FindingKind.LEFTOVER, what, "a restart removes it")
+
+    def _remembered(self, path: str) -> _Seen:
+        """A small file of figures: JSON, and nothing that could hold a message."""
+        try:
+            file = self._disk.open(path)
+        except FileNotFoundError:
+            return _Seen(path)
+        octets = file.read_at(0, _STATE_LIMIT + 1)
+        file.close()
+        cure = "look; a server that starts without it begins anew"
+        if not path.endswith(".json"):
+            what = "is none of the small files of ours"
+            return self._found(path, FindingKind.UNKNOWN, what, cure, len(octets))
+        try:
+            msgspec.json.decode(octets)
+        except msgspec.DecodeError as error:
+            what = f"is not JSON: {error}"
+            return self._found(path, FindingKind.DAMAGE, what, cure, len(octets))
+        return _Seen(path, len(octets))
 
     def _segment(self, path: str) -> _Seen:
         """A segment is put away a few minutes after it was begun."""
@@ -267,6 +294,19 @@ class _Inspection:
         if content.body is None or not is_placeholder(content.head, content.body):
             what = "is recorded as redacted, and holds more than a placeholder"
             yield FindingKind.CONTENT, what, f"fwdmta retention redact {entry.id}"
+
+
+async def outlived(tree: Tree, index: Index | None) -> tuple[Finding, ...]:
+    """What the index still knows of messages whose record must be gone."""
+    if index is None:
+        return ()
+    policy = tree.retention
+    longest = max([policy.record, *(one.record for one in policy.terms.values())])
+    number = await index.older_than(tree.wall.now() - longest - _DAY)
+    if not number:
+        return ()
+    what = f"knows {number} messages whose record went"
+    return (Finding(NAME, FindingKind.RECORD, what, "fwdmta fsck --reindex"),)
 
 
 def _shape(state: State) -> Iterator[tuple[FindingKind, str, str]]:

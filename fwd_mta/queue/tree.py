@@ -42,6 +42,7 @@ class Tree:
         self.emit = emit
         self.layout = Layout(root)
         self.full: Callable[[], None] = lambda: None
+        self.bodies: dict[str, float] = {}
         self.journal = Journal(
             disk, self.layout, journal_worker or worker, wall, clock, owner
         )

@@ -367,6 +367,22 @@ class IndexPrivacyTests(IndexCase):
         self.clock.advance(DELAY)
         self.assertNotIn(one.id.encode(), self.databases.image(f"{ROOT}/{NAME}"))
 
+    def test_verify_reads_the_index_too(self) -> None:
+        """A row that outlived its message's record is found, and the cure helps."""
+        one = self.finish()
+        self.clock.pump([10.0] * 30)
+        self.assertEqual(self.get(self.store.inspect()).findings, ())
+        self.index.gone = lambda ids: None  # type: ignore[method-assign]
+        for _ in range(4):
+            self.clock.advance(31 * DAY)
+            self.get(self.store.sweep(self.now))
+        (found,) = self.get(self.store.inspect()).findings
+        self.assertIn("knows 1 messages whose record went", found.what)
+        assert isinstance(self.store, FileStore)
+        self.get(self.store.reindex())
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.get(self.store.inspect()).findings, (), one.id)
+
     def test_states_are_those_of_the_entries(self) -> None:
         """A deferred message that is finished later changes its row."""
         one = self.record_new(self.now)

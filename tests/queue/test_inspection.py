@@ -48,6 +48,27 @@ class InspectionTests(FileStoreCase, SynchronousTestCase):
         """Where a message lies."""
         return next(path for path in self.disk.files() if path.endswith(entry_id))
 
+    def test_small_files(self) -> None:
+        """What lies in state is JSON of ours; all else is named."""
+        self.disk.make_directory(f"{self.root}/state")
+        self.plant(f"{self.root}/state/limits.json", b'{"version": 1}')
+        self.assertEqual(self.inspect(), [])
+        self.put(f"{self.root}/state/limits.json", b"From: ann@example.com")
+        self.assertIn("is not JSON", self.only(FindingKind.DAMAGE).what)
+        self.put(f"{self.root}/state/limits.json", b"{}")
+        self.plant(f"{self.root}/state/message.eml", b"Subject: x")
+        self.assertIn("none of the small files", self.only(FindingKind.UNKNOWN).what)
+
+    def test_a_body_that_stayed_behind(self) -> None:
+        """A body that came in a day ago, and became no message, is content."""
+        spool = self.store.spool()
+        spool.write(b"x" * 70_000 * 10)
+        self.assertEqual(self.inspect(), [])
+        self.clock.advance(2 * DAY)
+        self.assertIn("left over", self.only(FindingKind.LEFTOVER).what)
+        spool.discard()
+        self.assertEqual(self.inspect(), [])
+
     def test_all_is_well(self) -> None:
         """Mail in every state, where it belongs, is no finding at any time."""
         self.record_new(self.now + 600)
