@@ -129,18 +129,24 @@ class Archive:
         return f"filed in {home.removeprefix(f'{tree.layout.root}/')}"
 
     async def _mend_pack(self, path: str) -> str:
-        """Sweep a pack, or set a damaged one aside."""
-        tree = self._tree
-        reader = tree.reader
+        """Sweep a pack and set its damaged messages aside, or all of it."""
+        tree, now = self._tree, self._tree.wall.now()
         try:
-            for one in await tree.job(lambda: reader.members(path)):
-                await tree.job(partial(reader.content, f"{path}/{one}", 0))
+            await tree.job(lambda: tree.reader.members(path))
         except (Corrupt, StoreError) as error:
             await tree.set_aside(path, error, self.lane)
             return "set aside"
-        script = self._script(path, tree.wall.now())
-        await self.lane.run(parts(path)[1], lambda: script, value)
-        return "swept"
+        sweep = partial(tree.packs.sweep, path, now, tree.retention, verify=True)
+        await self.lane.run(parts(path)[1], sweep, value)
+        return "damaged messages of it set aside" if self._say_damaged() else "swept"
+
+    def _say_damaged(self) -> int:
+        """Report what was found damaged in packs; how much it is."""
+        found, self._tree.packs.damaged = self._tree.packs.damaged, []
+        for member, damage in found:
+            place = f"{self._tree.layout.corrupt}/{parts(member)[1]}"
+            self._tree.say(member, damage, f"look at {place}")
+        return len(found)
 
     async def _some(self, names: Iterator[str]) -> list[str]:
         return await self._tree.job(lambda: list(islice(names, _AT_ONCE)))
@@ -166,6 +172,7 @@ class Archive:
                 steps += outcome.value
             elif outcome.value is not None:
                 steps.append((parts(path)[1], outcome.value))
+        self._say_damaged()
         return steps
 
     def _script(self, path: str, now: float) -> Script[Any]:

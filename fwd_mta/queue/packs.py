@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fwd_mta.interfaces import Disk
-from fwd_mta.mail.errors import StoreError
+from fwd_mta.mail.errors import Corrupt, StoreError
 from fwd_mta.queue.commit import Script
 from fwd_mta.queue.finished import FinishedOperations
 from fwd_mta.queue.journal import Mail
@@ -51,6 +51,7 @@ class PackOperations:
         self._reader = reader
         self._operations = operations
         self._finished = finished
+        self.damaged: list[tuple[str, str]] = []  # what was set aside, and why
 
     def write(self, source: str, mails: Sequence[Mail]) -> Script[PackIndex]:
         """Write finished mail of one segment to a new pack in tmp, synced there."""
@@ -98,36 +99,72 @@ class PackOperations:
         now: float,
         policy: RetentionPolicy,
         wanted: frozenset[str] = frozenset(),
+        *,
+        verify: bool = False,
     ) -> Script[Steps]:
-        """Do what is due in a pack, redact what is wanted, file it where it belongs."""
+        """Do what is due in a pack, redact what is wanted, file it where it belongs.
+
+        A message that proves damaged is set aside alone; `verify` reads all of them.
+        """
         try:
             ids = self._reader.members(path)
         except FileNotFoundError:
             return []  # it was listed before it moved on
-        steps: Steps = []
-        kept: list[tuple[State, RetentionStep | None]] = []
-        due = float("inf")
+        judged: list[tuple[State, RetentionStep | None]] = []
         for entry_id in ids:
-            state = self._reader.state(f"{path}/{entry_id}")
-            step = due_step(state.entry, policy, now)
-            if entry_id in wanted and state.entry.redacted_at is None:
-                step = RetentionStep.REDACT
-            if step is not None:
-                steps.append((entry_id, step))
-            if step is not RetentionStep.PURGE:
-                kept.append((state, step))
-                due = min(due, (next_step(state.entry, policy) or (None, now))[1])
+            member = f"{path}/{entry_id}"
+            try:
+                judged.append(self._judged(member, now, policy, wanted, verify=verify))
+            except Corrupt as damage:
+                yield from self._aside(member, damage)
+        steps = [(state.entry.id, step) for state, step in judged if step is not None]
+        kept = [one for one in judged if one[1] is not RetentionStep.PURGE]
+        due = min((self._due(one[0], now, policy) for one in kept), default=now)
         if not kept:
             self._disk.remove(path)
             yield (parts(path)[0],)
             return steps
         index: PackIndex = []
-        if steps:
+        if steps or len(judged) < len(ids):
             due, index = yield from self._anew(path, kept, now, policy)
         filed = yield from self._operations.file_at(path, self._layout.hour(due, now))
         if steps or filed.path != path:
             self._finished.placed(filed.path, index or self._index_of(filed.path))
         return steps
+
+    def _judged(
+        self,
+        member: str,
+        now: float,
+        policy: RetentionPolicy,
+        wanted: frozenset[str],
+        *,
+        verify: bool,
+    ) -> tuple[State, RetentionStep | None]:
+        """A message and what is due with it; Corrupt if it is damaged."""
+        state = self._reader.state(member)
+        step = due_step(state.entry, policy, now)
+        if state.entry.id in wanted and state.entry.redacted_at is None:
+            step = RetentionStep.REDACT
+        if verify or step is RetentionStep.REDACT:
+            self._reader.content(member, 0)
+        return state, step
+
+    @staticmethod
+    def _due(state: State, now: float, policy: RetentionPolicy) -> float:
+        step = next_step(state.entry, policy)
+        return step[1] if step else now
+
+    def _aside(self, member: str, damage: Corrupt) -> Script[None]:
+        """Copy a damaged message to corrupt, durably, before its pack goes on."""
+        entry_id = parts(member)[1]
+        source = f"{self._layout.tmp}/{entry_id}.damaged"
+        yield from self._operations.write(source, self._reader.octets(member))
+        target = f"{self._layout.corrupt}/{entry_id}"
+        filed = yield from self._operations.move(source, target)
+        if filed.trouble is not None:
+            raise filed.trouble
+        self.damaged.append((member, str(damage)))
 
     def _index_of(self, path: str) -> PackIndex:
         try:

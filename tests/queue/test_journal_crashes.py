@@ -664,6 +664,29 @@ class JournalTroubleTests(SynchronousTestCase):
         self.assertIn(b"xyzzy", self.world.content(one.id))
         self.assertNotIn(b"xyzzy", self.world.content(f"{2:016d}"))
 
+    def test_a_message_that_rots_in_its_pack(self) -> None:
+        """It is set aside alone when its time comes; the rest is redacted."""
+        one = packed(self.world)
+        (pack,) = [path for path in self.disk.files() if path.endswith(".pack")]
+        self.disk.spoil(pack, self.disk.files()[pack].find(b"xyzzy"), b"XXXX")
+        self.world.clock.advance(31 * 86_400)
+        self.world.get(self.world.store.sweep(self.world.now))
+        self.set_aside(one)
+        self.assertNotIn(b"xyzzy", self.world.content(f"{2:016d}"))
+        (trouble,) = [one for one in self.world.events if isinstance(one, Trouble)]
+        self.assertIn("look at /srv/fwdmta/queue/corrupt", trouble.cure)
+
+    def test_a_pack_is_mended(self) -> None:
+        """`fsck --repair` takes damaged messages out of a pack, and leaves the rest."""
+        one = packed(self.world)
+        (pack,) = [path for path in self.disk.files() if path.endswith(".pack")]
+        self.disk.spoil(pack, self.disk.files()[pack].find(b"xyzzy"), b"XXXX")
+        store = self.world.store
+        said = self.world.get(store.mend(pack.removeprefix("/srv/fwdmta/")))
+        self.assertIn("set aside", said)
+        self.set_aside(one)
+        self.assertEqual(self.world.content(f"{2:016d}"), HEAD + BODY)
+
     def test_nothing_of_it_is_a_finding(self) -> None:
         """The walk over every byte knows segments and packs, and reads the latter."""
         packed(self.world)
