@@ -105,37 +105,49 @@ def _store(
     state_dir: str, wall: WallClock, open_store: OpenStore, more: More
 ) -> Iterator[Call]:
     """Hold the store while no server does."""
-    _check_owner(state_dir)
-    clock = Clock()
-    store = open_store(clock)
-    try:
-        at_once(store.start(wall.now()), clock)
-    except StoreError as error:
-        raise CommandError(
-            f"no server answers at {state_dir}/{SOCKET_NAME}, and the queue cannot be"
-            f" opened: {error}"
-        ) from error
-    commands = Commands(store, wall, more=more(store))
-    try:
-        yield lambda request: at_once(commands.obey(request), clock)
-    finally:
-        at_once(store.stop(), clock)
+    with _as_owner(state_dir):
+        clock = Clock()
+        store = open_store(clock)
+        try:
+            at_once(store.start(wall.now()), clock)
+        except StoreError as error:
+            raise CommandError(
+                f"no server answers at {state_dir}/{SOCKET_NAME}, and the queue cannot"
+                f" be opened: {error}"
+            ) from error
+        commands = Commands(store, wall, more=more(store))
+        try:
+            yield lambda request: at_once(commands.obey(request), clock)
+        finally:
+            at_once(store.stop(), clock)
 
 
-def _check_owner(state_dir: str) -> None:
-    """Refuse to make files that the server could not read afterwards."""
+@contextmanager
+def _as_owner(state_dir: str) -> Iterator[None]:
+    """Be the queue's owner, or refuse: the server has to read what is made here."""
     try:
-        owner = os.stat(state_dir).st_uid
+        found = os.stat(state_dir)
     except OSError as error:
         raise CommandError(
             f"no server runs, and there is no queue at {state_dir}: {error.strerror};"
             " a server that starts makes it"
         ) from error
-    if owner != os.geteuid():
+    owner, user, group = found.st_uid, os.geteuid(), os.getegid()
+    if user not in {owner, 0}:
         raise CommandError(
             f"no server runs, and the queue at {state_dir} belongs to user {owner};"
             f" run the command as that user: sudo -u '#{owner}' fwdmta ..."
         )
+    if user == owner:
+        yield
+        return
+    os.setegid(found.st_gid)
+    os.seteuid(owner)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
 
 
 def at_once(work: Awaitable[T], clock: Clock) -> T:

@@ -176,6 +176,19 @@ class StoreTests(SynchronousTestCase):
         self.assertIn(f"belongs to user {real}", str(caught.exception))
         self.assertIn("sudo -u", str(caught.exception))
 
+    def test_root_becomes_the_owner(self) -> None:
+        """As root the command makes the owner's files, and is root again after it."""
+        if os.geteuid() != 0:
+            self.skipTest("only root can give files away")
+        for path in (Path(self.state_dir), *Path(self.state_dir).rglob("*")):
+            os.chown(path, 65_534, 65_534)
+        with link(self.state_dir, wall(), self.open_store) as call:
+            call({"verb": "change", "change": "hold", "ids": [an_id(1)]})
+            self.assertEqual((os.geteuid(), os.getegid()), (65_534, 65_534))
+        self.assertEqual(os.geteuid(), 0)
+        owners = {path.stat().st_uid for path in Path(self.state_dir).rglob("*")}
+        self.assertEqual(owners, {65_534})
+
     def test_says_that_the_socket_is_forbidden(self) -> None:
         """A path that cannot be connected to is one line."""
         long = self.state_dir + "/" + "x" * 150
