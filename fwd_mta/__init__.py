@@ -19,6 +19,7 @@ no I/O and never imports Twisted. The upper half follows the message.
     server      all rooms composed, over seams that are real or in memory
     service     what twistd starts: the real seams, signals, the server's life
     simulation  the whole server's life in memory: any fault, same seed, same history
+    testing     a server in memory for the tests of applications that send mail
 
 `docs/walk.md` follows one message through them.
 """

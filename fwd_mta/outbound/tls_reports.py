@@ -88,6 +88,7 @@ class TlsReports:
         self._changed = False
         self._loop = LoopingCall(self._look_now)
         self._loop.clock = clock
+        self.every = LOOK_EVERY
         self._ended: Deferred[LoopingCall] | None = None
 
     def count(self, domain: str, applied: Applied, failure: Failure | None) -> None:
@@ -111,7 +112,7 @@ class TlsReports:
         except Exception as error:  # noqa: BLE001 - counts only; mail must go on
             what = f"{self._path} cannot be used: {type(error).__name__}: {error}"
             self._emit(Trouble("tls-reports", what, "counting begins anew"))
-        self._ended = self._loop.start(LOOK_EVERY, now=True)
+        self._ended = self._loop.start(self.every, now=True)
 
     async def stop(self) -> None:
         """Write a last time."""

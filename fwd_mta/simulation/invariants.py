@@ -170,7 +170,7 @@ class Invariants:
 
     def _one_place(self) -> None:
         places: dict[str, list[str]] = defaultdict(list)
-        for path in self._life.disk.files():
+        for path in self._life.disk.paths():
             directory, _, name = path.rpartition("/")
             if is_entry_id(name) and not directory.endswith("queue/tmp"):
                 places[name].append(path)
@@ -233,7 +233,7 @@ class Invariants:
                 self._arrived(entry)
         self._nothing_else_arrived(entries)
         self._windows_are_kept()
-        left = [path for path in self._life.disk.files() if "/queue/tmp/" in path]
+        left = [path for path in self._life.disk.paths() if "/queue/tmp/" in path]
         if left:
             raise Violated("nothing is left over", str(left))
 
@@ -400,7 +400,7 @@ class Invariants:
         """Nothing of any message is on the disk any more."""
         left = [
             path
-            for path in self._life.disk.files()
+            for path in self._life.disk.paths()
             if is_entry_id(path.rpartition("/")[2])
         ]
         if left:

@@ -31,6 +31,7 @@ def slow_down(server: Server) -> None:
     server.scheduler.longest_nap = 600.0
     server.limits.every = 600.0
     server.auditor.every = 1800.0
+    server.tls_reports.every = 1800.0
     server._watch.every = 3600.0  # noqa: SLF001 - the accounts do not change
     server.store._room.every = 3600.0  # noqa: SLF001 - nothing fills this disk
 

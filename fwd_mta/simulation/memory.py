@@ -175,7 +175,8 @@ class MemoryServer:
         self.inbox = Inbox()
         self.names = Everywhere()
         self.hosts = Hosts(self)
-        self.trust = ClientTlsContext(_authority().pem)
+        self.authority = _authority().pem
+        self.trust = ClientTlsContext(self.authority)
         self.configuration = _adapted(configuration)
         certificate, key = _pair(self.configuration.hostname)
         self.files = {

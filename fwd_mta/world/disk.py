@@ -198,6 +198,10 @@ class MemoryDisk(Disk):
             for path, found in self._names.items()
         )
 
+    def paths(self) -> list[str]:
+        """The paths of all files, without reading any."""
+        return sorted(path for path, found in self._names.items() if found is not None)
+
     def spoil(self, path: str, offset: int, data: bytes) -> None:
         """Change octets of a file behind everyone's back."""
         node = self._node(path)
