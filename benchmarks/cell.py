@@ -303,8 +303,8 @@ def _open(port: int, *, encrypted: bool) -> socket.socket:
 
 
 def _answers(port: int, *, encrypted: bool) -> bool:
-    """Whether a server greets there within 20 seconds."""
-    end = time.monotonic() + 20
+    """Whether a server greets there within a minute: the machine may be busy."""
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
             with _open(port, encrypted=encrypted) as session:
