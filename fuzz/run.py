@@ -20,7 +20,7 @@ from pathlib import Path
 from fuzz import grammar
 from fuzz.targets import TARGETS
 
-_TAIL = 25
+_TAIL = 40
 
 
 def main(words: list[str]) -> int:
@@ -59,7 +59,7 @@ def _report(what: str, run: Callable[[], str]) -> bool:
     took = time.monotonic() - began
     print(f"{'FAIL' if fault else 'PASS'} {what} {said} ({took:.0f} s)", flush=True)
     if fault:
-        print("\n".join(fault.splitlines()[-_TAIL:]))
+        print("\n".join(line[:2000] for line in fault.splitlines()[-_TAIL:]))
     return not fault
 
 
@@ -84,7 +84,8 @@ def _guided(names: list[str], seconds: float, folder: Path) -> str:
     said = log.read_text("utf-8", "replace")
     if done.returncode:
         kept = [str(one) for one in folder.glob("finding-*")]
-        raise RuntimeError("\n".join([*said.splitlines()[-60:], *kept]))
+        ended = f"it ended with {done.returncode}"
+        raise RuntimeError("\n".join([*said.splitlines()[-60:], *kept, ended]))
     tries = re.search(r"stat::number_of_executed_units: +(\d+)", said)
     return f"{tries[1] if tries else '?'} tries"
 

@@ -33,6 +33,7 @@ _OFFERED = frozenset(
 _PEER = Offered(_OFFERED, size=1000)
 _MAIL = b"MAIL FROM:<ann@example.com>\r\nRCPT TO:<bob@example.net>\r\n"
 _FROM = b"From: ann@example.com\r\n"
+_LONGEST_LINE = 998  # longer ones are encoded (RFC 6409 8)
 _SECRETS = (SECRET.encode(), b64encode(SECRET.encode()))
 
 
@@ -211,7 +212,10 @@ def _compare(content: bytes, kept: list[bytes], reply: bytes) -> None:
         assert reply[:1] == b"5", (content, reply)
     if reply[:3] == b"250":
         assert expected is not None, content
-        assert kept[0] == body_of(expected), (content, kept, expected)
+        if max(map(len, expected.split(b"\r\n"))) > _LONGEST_LINE:
+            assert max(map(len, kept[0].split(b"\r\n"))) <= _LONGEST_LINE
+        else:
+            assert kept[0] == body_of(expected), (content, kept, expected)
 
 
 def _body(message: Message) -> bytes:
@@ -274,7 +278,7 @@ def head(octets: bytes) -> None:
         octets = message.head + b"\r\n" + _body(message)
         assert octets.count(b"\n") == octets.count(b"\r\n") == octets.count(b"\r")
         assert b"\0" not in octets
-        assert max(map(len, octets.split(b"\r\n"))) <= 998
+        assert max(map(len, octets.split(b"\r\n"))) <= _LONGEST_LINE
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
