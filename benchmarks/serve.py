@@ -35,7 +35,7 @@ tls_security_level = "none"
 [delivery.transport]
 "defer.example" = "[127.0.0.1]:{dead}"
 """
-_ACCOUNT = """[[account]]
+ACCOUNT = """[[account]]
 login = "u@bench.example"
 password = "{password}"
 send_as = ["*@bench.example"]
@@ -85,7 +85,7 @@ def main() -> None:
     write(f"{place.folder}/fwdmta.toml", text)
     from fwd_mta.inbound.passwords import argon2id_hash
 
-    account = _ACCOUNT.format(password=argon2id_hash("p"))
+    account = ACCOUNT.format(password=argon2id_hash("p"))
     write(f"{place.folder}/accounts.toml", account)
     os.chmod(f"{place.folder}/accounts.toml", 0o600)
     twistd = os.path.join(os.path.dirname(sys.executable), "twistd")
