@@ -175,7 +175,8 @@ class Intake:
             return with_help(outcome.reply, self.policy.help_url)
         if outcome.fields:
             message = Message(join(outcome.fields) + message.head, message.body)
-        if self.keys:
+        # what is held is signed at its release (outbound/trip.py)
+        if self.keys and (envelope.hold_until or 0) <= now:
             message = await self._signed(message, now)
         meant = _meant(session, envelope, message, eight_bit=content.eight_bit)
         return _entry(name, now, session, meant, message, outcome), message

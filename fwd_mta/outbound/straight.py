@@ -157,6 +157,7 @@ def _fits(delivery: Delivery, connection: Connection) -> bool:
         and not connection.needs_reset
         and isinstance(body, bytes)
         and not envelope.require_tls
+        and envelope.hold_until is None  # it is signed on a trip
         and len(body) + len(message.head) < min(PIECE, offered.size or PIECE)
         and message.head.isascii()
         and (body.isascii() or "8BITMIME" in offered.names)

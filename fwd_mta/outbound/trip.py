@@ -34,6 +34,7 @@ from fwd_mta.rules.sts import Policy
 from fwd_mta.rules.tlsrpt import Applied, Failure
 
 _MOST_ADDRESSES = 5
+_PIECE = 64 * 1024
 
 
 class Trip:
@@ -86,12 +87,31 @@ class Trip:
         findings = self.findings
         if not findings.open():
             return
+        if self._means.keys and self._letter.envelope.hold_until is not None:
+            await self._sign()
         await self._go()
         if findings.lack_8bit and findings.open() and await self._recode():
             findings.only(findings.lack_8bit)
             self._budget = _MOST_ADDRESSES
             self._in_clear_last.clear()
             await self._go()
+
+    async def _sign(self) -> None:
+        """Sign what was held until now (RFC 4865): intake left it unsigned.
+
+        A signature made at intake may have outlived its key, or its own x= tag.
+        """
+        message, keys = self._letter.message, self._means.keys
+        own = {(key.domain, key.selector) for key in keys}
+        chosen = keys_for(message.head, keys)
+        if not chosen or any(is_ours(one, own) for one in fields(message.head)):
+            return
+        digest = BodyHash()
+        for at in range(0, message.body_size, _PIECE):
+            digest.update(await message.read(at, _PIECE))
+        now = self._means.wall.now()
+        head = signed(message.head, digest.digest(), chosen, now)
+        self._letter = replace(self._letter, message=Message(head, message.body))
 
     async def _recode(self) -> bool:
         """Take the message in 7 bits; whether there is such a form.

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -18,6 +19,7 @@ from fwd_mta.mail.message import Message
 from fwd_mta.mail.reply import Reply
 from fwd_mta.mail.scan import ScanReport, Verdict
 from fwd_mta.mail.session import Service, Session, TlsFacts
+from fwd_mta.rules.signing import SigningKey
 from fwd_mta.rules.submission import SubmissionPolicy
 from tests.inbound.bench import Bench
 
@@ -228,6 +230,17 @@ class IntakeTests(SynchronousTestCase):
         reply = self.accept(HEAD + b"\r\nshort\r\n" + b"x" * 1200 + b"\r\n")
         self.assertEqual(reply.status, "5.6.0")
         self.assertIn("Line 4", reply.text)
+
+    def test_signed_unless_held(self) -> None:
+        """Our signature is made when the message may leave: now, or at its release."""
+        key = SigningKey("example.com", "s1", Ed25519PrivateKey.generate())
+        self.bench.intake.keys = (key,)
+        now = self.bench.wall.now()
+        for held, signatures in ((None, 1), (now - 5, 1), (now + 60, 0)):
+            self.bench.writer.added.clear()
+            self.accept(envelope=replace(ENVELOPE, hold_until=held))
+            [(_, message)] = self.bench.writer.added
+            self.assertEqual(message.head.count(b"DKIM-Signature:"), signatures)
 
     def test_long_lines_signed(self) -> None:
         """A signed part is never touched: refused, with the cure."""

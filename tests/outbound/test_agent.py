@@ -737,6 +737,25 @@ class LackingTests(AgentCase):
         digest.update(received.content.partition(b"\r\n\r\n")[2])
         self.assertIn(b"bh=" + b64encode(digest.digest()), received.content)
 
+    def test_what_was_held_is_signed_when_it_leaves(self) -> None:
+        """Intake left it unsigned (RFC 4865); a signature of ours stays as it is."""
+        self.agent.keys = (
+            SigningKey("us.example", "s1", Ed25519PrivateKey.generate()),
+        )
+        self.host()
+        envelope = Envelope(SENDER, _recipients("ann"), hold_until=1.0)
+        old = b"DKIM-Signature: v=1; d=us.example; s=s1; bh=old; b=old\r\n"
+        for head in (b"", b"", old):
+            message = Message(head + b"From: <joe@us.example>\r\n", b"Hi\r\n")
+            self.assertTrue(self.result(message=message, envelope=envelope).delivered)
+        first, second, third = self.inbox.messages
+        digest = BodyHash()
+        digest.update(b"Hi\r\n")
+        wanted = b"bh=" + b64encode(digest.digest())
+        for fresh in (first, second):
+            self.assertIn(wanted, fresh.content)
+        self.assertEqual(third.content.count(b"DKIM-Signature"), 1)
+
     def test_what_is_signed_is_not_touched(self) -> None:
         """Then it fails, and says so: 5.6.3."""
         self.host(behaviour="no-8bitmime")
