@@ -115,11 +115,20 @@ class Sni:
 
 
 @dataclass(frozen=True, slots=True)
+class Also:
+    """A `[[tls.also]]`: the same names, with a key of another kind."""
+
+    certificate: str = needed(PATH, "name the file of the certificate chain")
+    private_key: str = needed(PATH, "name the file of the private key")
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """`[tls]`: what we show to clients."""
 
     certificate: str = key(PATH, "/etc/fwdmta/tls/fullchain.pem")
     private_key: str = key(PATH, "/etc/fwdmta/tls/privkey.pem")
+    also: tuple[Also, ...] = groups(Also)
     sni: tuple[Sni, ...] = groups(Sni)
 
 
@@ -564,24 +573,29 @@ def check(configuration: Configuration) -> list[str]:
 
 
 def _check_tls(configuration: Configuration) -> Iterator[str]:
-    yield from _check_pair("tls", configuration.tls)
+    yield from _check_pairs("tls", configuration.tls, *configuration.tls.also)
     for sni in configuration.tls.sni:
-        yield from _check_pair("tls.sni", sni)
+        yield from _check_pairs("tls.sni", sni)
 
 
-def _check_pair(where: str, pair: Tls | Sni) -> Iterator[str]:
-    certificate, private_key = pair.certificate, pair.private_key
+def _check_pairs(where: str, *pairs: Tls | Also | Sni) -> Iterator[str]:
     contents = []
-    for name, path in (("certificate", certificate), ("private_key", private_key)):
+    for pair in pairs:
+        for name in ("certificate", "private_key"):
+            path = getattr(pair, name)
+            try:
+                contents.append(Path(path).read_bytes())
+            except OSError as error:
+                yield f"{where}.{name}: {path} cannot be read: {error.strerror}"
+    if len(contents) == 2 * len(pairs):
+        first, *also = zip(contents[::2], contents[1::2], strict=True)
         try:
-            contents.append(Path(path).read_bytes())
-        except OSError as error:
-            yield f"{where}.{name}: {path} cannot be read: {error.strerror}"
-    if len(contents) == 2:
-        try:
-            server_context(*contents)
+            server_context(*first, *also)
         except (ValueError, TypeError, SSL.Error) as error:
-            yield f"{where}: {certificate} and {private_key} are no pair: {error}"
+            names = " and ".join(
+                f"{one.certificate}, {one.private_key}" for one in pairs
+            )
+            yield f"{where}: {names} are no pair: {error}"
 
 
 def _check_accounts(configuration: Configuration) -> Iterator[str]:

@@ -21,7 +21,7 @@ from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.admin.retention import Retention
 from fwd_mta.admin.why import Why
-from fwd_mta.config import Configuration, Listener, Sni, Tls
+from fwd_mta.config import Also, Configuration, Listener, Sni, Tls
 from fwd_mta.events import Attempted, Emit, Event, Lifecycle, Refused, Trouble
 from fwd_mta.inbound.accounts import AccountsFault, FileAccounts
 from fwd_mta.inbound.checks import Checks
@@ -303,7 +303,7 @@ class Server:
 
     def _context(self, configuration: Configuration) -> SSL.Context:
         """Read the certificate; raises CannotServeError with the file's name."""
-        context = self._pair(configuration.tls)
+        context = self._pair(configuration.tls, *configuration.tls.also)
         others = {
             name.lower(): other
             for sni in configuration.tls.sni
@@ -313,17 +313,21 @@ class Server:
         choose_by_name(context, others)
         return context
 
-    def _pair(self, tls: Tls | Sni) -> SSL.Context:
+    def _pair(self, tls: Tls | Sni, *also: Also) -> SSL.Context:
+        read = self._seams.read_file
         try:
-            certificate = self._seams.read_file(tls.certificate)
-            private_key = self._seams.read_file(tls.private_key)
-            return server_context(certificate, private_key)
+            first, *others = (
+                (read(one.certificate), read(one.private_key)) for one in (tls, *also)
+            )
+            return server_context(*first, *others)
         except OSError as error:
             raise CannotServeError(f"tls: {error}") from error
         except (ValueError, TypeError, SSL.Error) as error:
+            names = " and ".join(
+                f"{one.certificate}, {one.private_key}" for one in (tls, *also)
+            )
             raise CannotServeError(
-                f"tls: {tls.certificate} and {tls.private_key} do not parse or do not"
-                f" fit together: {error}"
+                f"tls: {names} do not parse or do not fit together: {error}"
             ) from error
 
     def _make_checks(self) -> Checks:

@@ -78,7 +78,7 @@ class FwdESMTP(Login, Arrivals):
         """Octets from the client; a TLS hello in clear is named, not answered."""
         if not self._spoken and not (self._encrypted or self.closing):
             if (bytes(self._input[:2]) + data).startswith(_TLS_HELLO):
-                self._log_refusal("TLS", words.HELLO_IN_CLEAR)
+                self._log_refusal("TLS hello-in-clear", words.HELLO_IN_CLEAR)
                 self.close()
                 return
             self._spoken = len(self._input) + len(data) >= len(_TLS_HELLO)
@@ -90,7 +90,8 @@ class FwdESMTP(Login, Arrivals):
         self.setTimeout(None)
         self.shut_gate()
         if self._handshaking and reason.check(SSL.Error):
-            self._log_refusal("TLS", words.tls_mistake(reason.value))
+            name, meaning = words.tls_mistake(reason.value)
+            self._log_refusal(f"TLS {name}", meaning)
         self._drop_arriving()
         self._log_out()
         self.factory.left(self)
@@ -127,18 +128,27 @@ class FwdESMTP(Login, Arrivals):
             self._drop_arriving()
             self.close(words.SHUTTING_DOWN)
 
-    def _handshake_too_slow(self) -> None:
-        """Nobody began TLS: most often a client that waits for a greeting in clear.
+    def spoken_in_clear(self) -> None:
+        """The first octets on 465 are no TLS (`net.tls` looks at them)."""
+        self._log_refusal("TLS clear-text", words.CLEAR_TEXT)
+        self._say_below_tls()
 
-        It can read our words if they go below the TLS layer, which has sent nothing.
-        """
-        self._stop_listening()
-        below = getattr(self.transport, "transport", None)
+    def _handshake_too_slow(self) -> None:
+        """Nobody began TLS: most often a client that waits for a greeting in clear."""
         is_first = self.settings.service is Service.SUBMISSIONS
-        self._log_refusal("TLS", words.NO_TLS if is_first else words.NO_HANDSHAKE)
-        if not is_first or below is None:
+        text = words.NO_TLS if is_first else words.NO_HANDSHAKE
+        self._log_refusal("TLS no-handshake", text)
+        if is_first and getattr(self.transport, "transport", None) is not None:
+            self._say_below_tls()
+        else:
+            self._stop_listening()
             self.transport.abortConnection()
-            return
+
+    def _say_below_tls(self) -> None:
+        """A last word below the TLS layer, which has sent nothing yet."""
+        self._stop_listening()
+        self._handshaking = False
+        below = self.transport.transport
         self.transport.unregisterProducer()
         below.write(replies.write(words.WANTS_TLS))
         below.loseConnection()

@@ -41,18 +41,23 @@ WANTS_TLS = Reply(
 
 _CURE = "speaks TLS from the first byte: set the client to SSL/TLS, not STARTTLS"
 
-# What OpenSSL calls it, and what it means for the one who set up the client
+CLEAR_TEXT = f"clear text on a port that {_CURE}"
+
+# What OpenSSL calls it, our word for it, what it means to who set up the client
 TLS_MISTAKES = (
     (
         ("http request", "wrong version number", "unknown protocol", "packet length"),
-        f"clear text on a port that {_CURE}",
+        "clear-text",
+        CLEAR_TEXT,
     ),
     (
         ("unsupported protocol", "no shared cipher", "version too low"),
+        "too-old",
         "the client's TLS is too old: TLS 1.2 or newer is needed",
     ),
     (
         ("unknown ca", "certificate unknown", "bad certificate"),
+        "untrusted",
         "the client does not trust our certificate",
     ),
 )
@@ -94,10 +99,10 @@ def fault(error: BaseException | None) -> str:
     return f"{type(error).__name__} at {file}:{where.tb_lineno}"
 
 
-def tls_mistake(error: BaseException | None) -> str:
-    """Say what a failed handshake means for the one who set up the client."""
+def tls_mistake(error: BaseException | None) -> tuple[str, str]:
+    """Name a failed handshake, and say what it means to who set up the client."""
     said = str(error).lower()
-    for marks, meaning in TLS_MISTAKES:
+    for marks, name, meaning in TLS_MISTAKES:
         if any(mark in said for mark in marks):
-            return meaning
-    return f"the TLS handshake failed: {str(error)[:200]}"
+            return name, meaning
+    return "other", f"the TLS handshake failed: {str(error)[:200]}"

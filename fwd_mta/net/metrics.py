@@ -22,6 +22,7 @@ from fwd_mta.events import (
     Notified,
     Receipt,
     Refused,
+    Repeated,
     Trouble,
 )
 
@@ -50,6 +51,7 @@ class Metrics:
         self._takes: Mapping[type, Callable[..., None]] = {
             Accepted: self._accepted,
             Refused: self._refused,
+            Repeated: lambda _: self.repeated.inc(),
             Attempted: self._attempted,
             Notified: self._notified,
             Finished: self._finished,
@@ -68,7 +70,14 @@ class Metrics:
             buckets=_OCTETS,
             registry=self.registry,
         )
+        self.repeated = self._counter(
+            "repeated_messages",
+            "Messages submitted again, answered with the first's id",
+        )
         self.refused = self._counter("refused", "Refusals to clients", "where", "code")
+        self.tls_mistakes = self._counter(
+            "tls_mistakes", "Clients whose TLS did not come to be", "mistake"
+        )
         self.attempts = self._counter(
             "attempted_recipients",
             "Results of delivery attempts, one a recipient; category empty: delivered",
@@ -131,7 +140,11 @@ class Metrics:
         self.sizes.observe(event.size)
 
     def _refused(self, event: Refused) -> None:
-        self.refused.labels(_word(event.where), event.reply[:3]).inc()
+        where, _, mistake = event.where.partition(" ")
+        if where == "TLS":
+            self.tls_mistakes.labels(mistake or "other").inc()
+        else:
+            self.refused.labels(_word(event.where), event.reply[:3]).inc()
 
     def _attempted(self, event: Attempted) -> None:
         self.attempts.labels(event.state, event.category).inc()

@@ -25,7 +25,11 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import (
+    BufferingTLSTransport,
+    TLSMemoryBIOFactory,
+    TLSMemoryBIOProtocol,
+)
 from typing_extensions import override
 from zope.interface import implementer
 
@@ -35,6 +39,9 @@ from fwd_mta.rules.dane import Tlsa
 
 # TLS 1.2 keeps forward secrecy and authenticated ciphers only; 1.3 has nothing else.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+
+# handshake and alert of TLS, and the hello of its ancestor (RFC 5246 6.2.1, E.2)
+_RECORDS = frozenset({b"\x16", b"\x15", b"\x80"})
 
 
 _FAULTS = {
@@ -52,21 +59,32 @@ def _context(method: int) -> SSL.Context:
     return context
 
 
-def server_context(certificate: bytes, private_key: bytes) -> SSL.Context:
+def server_context(
+    certificate: bytes, private_key: bytes, *also: tuple[bytes, bytes]
+) -> SSL.Context:
     """Make a listener's context from PEM texts: chain (leaf first) and key.
 
-    Raises ValueError or SSL.Error when they do not parse or do not fit together.
+    `also` are pairs with keys of another kind: RSA beside ECDSA, each for the clients
+    that want it. Raises ValueError or SSL.Error when they do not parse or do not fit
+    together.
     """
     context = _context(SSL.TLS_SERVER_METHOD)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_cipher_list(_CIPHERS)
-    leaf, *chain = x509.load_pem_x509_certificates(certificate)
-    context.use_certificate(leaf)
-    for issuer in chain:
+    kinds: set[type] = set()
+    issuers: list[x509.Certificate] = []
+    for chain, key_text in ((certificate, private_key), *also):
+        leaf, *rest = x509.load_pem_x509_certificates(chain)
+        key: Any = load_pem_private_key(key_text, None)
+        if type(key) in kinds:
+            raise ValueError("two certificates have keys of the same kind")
+        kinds.add(type(key))
+        context.use_certificate(leaf)
+        context.use_privatekey(key)
+        context.check_privatekey()
+        issuers += rest
+    for issuer in dict.fromkeys(issuers):
         context.add_extra_chain_cert(issuer)
-    key: Any = load_pem_private_key(private_key, None)
-    context.use_privatekey(key)
-    context.check_privatekey()
     context.set_session_id(b"fwd_mta")
     return context
 
@@ -211,11 +229,33 @@ def _is_address(name: str) -> bool:
     return ":" in name or name.replace(".", "").isdigit()
 
 
+class _TlsFirst(BufferingTLSTransport):
+    """TLS from the first octet; who begins in clear is told, not just cut off."""
+
+    _has_begun = False
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the client: the first is that of a TLS record, or a mistake."""
+        if not self._has_begun:
+            self._has_begun = True
+            mistaken = getattr(self.wrappedProtocol, "spoken_in_clear", None)
+            if data[:1] not in _RECORDS and mistaken is not None:
+                mistaken()
+                return
+        super().dataReceived(data)
+
+
 def tls_factory(
     wrapped: IProtocolFactory, creator: ServerTls, clock: IReactorTime
 ) -> TLSMemoryBIOFactory:
-    """Wrap a listener's factory: TLS comes with the connection (RFC 8314)."""
-    return TLSMemoryBIOFactory(creator, False, wrapped, clock)
+    """Wrap a listener's factory: TLS comes with the connection (RFC 8314).
+
+    A wrapped protocol that has `spoken_in_clear` is asked to answer clear text.
+    """
+    factory = TLSMemoryBIOFactory(creator, False, wrapped, clock)
+    factory.protocol = _TlsFirst
+    return factory
 
 
 def start_tls(

@@ -216,13 +216,28 @@ class TlsTests(SynchronousTestCase):
         self.assertEqual(len(self.refusals()), 1)
 
     def test_speaking_in_clear_on_465(self) -> None:
-        """Who speaks in clear on 465 is named in the log, once."""
+        """Who speaks in clear on 465 is told so, and named in the log, once."""
+        for spoken in (b"EHLO me\r\n", b"\x00", b"GET / HTTP/1.1\r\n"):
+            self.serve(Service.SUBMISSIONS)
+            client = self.connect()
+            said = self.say(client, spoken)
+            self.assertIn("421 4.7.0 This port speaks TLS", said)
+            self.assertTrue(client.lost)
+            [text] = self.refusals()
+            self.assertIn("clear text on a port that speaks TLS", text)
+            self.clock.advance(60)
+            self.assertEqual(len(self.refusals()), 1)
+
+    def test_mistakes_have_names(self) -> None:
+        """What went wrong with TLS can be counted by kind."""
         self.serve(Service.SUBMISSIONS)
-        client = self.connect()
-        self.say(client, b"EHLO me\r\n")
-        self.assertTrue(client.lost)
-        [text] = self.refusals()
-        self.assertIn("clear text on a port that speaks TLS", text)
+        self.say(self.connect(), b"EHLO me\r\n")
+        self.connect()
+        self.clock.advance(30)
+        events = [one for one in self.bench.events if isinstance(one, Refused)]
+        self.assertEqual(
+            [one.where for one in events], ["TLS clear-text", "TLS no-handshake"]
+        )
 
     def test_old_tls(self) -> None:
         """TLS older than 1.2 is refused (guarantee 16), and said so."""

@@ -12,6 +12,7 @@ from fwd_mta.events import (
     Notified,
     Receipt,
     Refused,
+    Repeated,
     Trouble,
 )
 from fwd_mta.net.metrics import Metrics, Reading
@@ -33,6 +34,9 @@ EVENTS: list[Event] = [
     Refused("192.0.2.1", SECRETIVE, "RCPT", "550 5.1.1 no such user"),
     Refused("192.0.2.1", "", "RCPT", "550 5.7.1 no"),
     Refused("192.0.2.1", "", "\x1b[31m injected", "421 4.7.0 no"),
+    Refused("192.0.2.1", "", "TLS clear-text", "clear text on a port that"),
+    Refused("192.0.2.1", "", "TLS too-old", "the client's TLS is too old"),
+    Repeated("3F", SECRETIVE, "192.0.2.1"),
     attempted("delivered", ""),
     attempted("deferred", "greylist"),
     attempted("deferred", "network", doubt=True),
@@ -69,6 +73,9 @@ class MetricsTests(SynchronousTestCase):
             (3, "accepted_recipients_total", {}),
             (12_345, "message_size_bytes_sum", {}),
             (2, "refused_total", {"where": "rcpt", "code": "550"}),
+            (1, "tls_mistakes_total", {"mistake": "clear-text"}),
+            (1, "tls_mistakes_total", {"mistake": "too-old"}),
+            (1, "repeated_messages_total", {}),
             (2, "attempted_recipients_total", {"state": "delivered", "category": ""}),
             (
                 1,

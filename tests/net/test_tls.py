@@ -4,8 +4,22 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPublicKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
@@ -89,6 +103,24 @@ class Making(Factory):
     def buildProtocol(self, addr: object) -> Talker:
         self._made.append(self._make())
         return self._made[-1]  # type: ignore[no-any-return]
+
+
+def rsa_pair() -> Pair:
+    """A certificate with an RSA key, signed by itself."""
+    key = generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example.com")])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+        .sign(key, SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return signed.public_bytes(Encoding.PEM), private
 
 
 def creator(pair: Pair = PAIR) -> ServerTls:
@@ -228,6 +260,27 @@ class TlsTests(SynchronousTestCase):
             self.begin(talker, side)
             assert talker.transport is not None
             self.assertEqual(side.fault(talker.transport) is None, shown, name)
+
+    def test_two_kinds_of_keys(self) -> None:
+        """RSA and ECDSA side by side: each client gets what it can check."""
+        self.implicit(ServerTls(server_context(*PAIR, rsa_pair())))
+        for ciphers, kind in (
+            (b"ECDHE-ECDSA-AES128-GCM-SHA256", EllipticCurvePublicKey),
+            (b"ECDHE-RSA-AES128-GCM-SHA256", RSAPublicKey),
+        ):
+            talker = self.client()
+            context = ClientTlsContext(CA.pem)
+            context._context.set_max_proto_version(SSL.TLS1_2_VERSION)
+            context._context.set_cipher_list(ciphers)
+            self.begin(talker, context.towards("mail.example.com"))
+            handle = talker.transport.getHandle()  # type: ignore[union-attr]
+            shown = handle.get_peer_certificate().to_cryptography()
+            self.assertIsInstance(shown.public_key(), kind)
+
+    def test_two_of_a_kind(self) -> None:
+        """A second certificate with a key of the same kind would hide the first."""
+        with self.assertRaises(ValueError):
+            server_context(*PAIR, CA.issue("mail.example.com"))
 
     def test_old_protocol_versions_are_refused(self) -> None:
         """TLS 1.1 gets no handshake (guarantee 16)."""
