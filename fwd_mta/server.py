@@ -518,7 +518,10 @@ class Server:
 
     async def _limits_of(self, request: Json) -> Json:
         """What an account may send, and what it has sent."""
-        account = await self.logins.find(text_of(request, "login"))
+        try:
+            account = await self.logins.find(text_of(request, "login"))
+        except LookUpFailed as failed:
+            raise CommandError(f"cannot look the account up now: {failed}") from failed
         if account is None:
             raise CommandError("there is no such account")
         return self._limits(account)

@@ -14,6 +14,7 @@ from typing_extensions import override
 from fwd_mta.config import Configuration, parse, rule_table
 from fwd_mta.events import Event
 from fwd_mta.inbound.passwords import HashCost, argon2id_hash
+from fwd_mta.interfaces import AccountRows
 from fwd_mta.net.tls import ClientTlsContext, ServerTls, server_context
 from fwd_mta.server import Seams, Server
 from fwd_mta.world.certificates import Authority
@@ -113,6 +114,7 @@ class World:
             {"mx.example.net": [THEIR_ADDRESS]},
         )
         _ = self.network.listen(f"{THEIR_ADDRESS}:25", self.host)
+        self.account_rows: dict[str, AccountRows] = {}
         self.files = {
             "/accounts": ACCOUNTS,
             "/tls/certificate": PAIR[0],
@@ -139,6 +141,7 @@ class World:
             read_file=self.files.__getitem__,
             journal=InlineWorker(),
             databases=self.databases,
+            account_rows=self.account_rows.__getitem__,
         )
         trust = ClientTlsContext(CA.pem)
         return Server(

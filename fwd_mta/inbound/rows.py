@@ -1,7 +1,7 @@
 """An account from a row of a database, or from the fields of Dovecot's answer.
 
 The names are those of `accounts.toml`; lists may be written with commas or blanks, and
-what is none of our names is none of our business.
+so may tables, as in "eicar=note". What is none of our names is none of our business.
 """
 
 import re
@@ -16,7 +16,7 @@ from fwd_mta.mail.errors import LookUpFailed
 _SCHEME = "{ARGON2ID}"  # as Dovecot writes it
 _LISTS = frozenset({"send_as", "notify"})
 _COUNTS = frozenset({"messages_per_account", "recipients_per_account"})
-_NAMES = _LISTS | _COUNTS | {"smtp", "retention_content"}
+_NAMES = _LISTS | _COUNTS | {"smtp", "retention_content", "rules"}
 _TRUTH = {
     word: word in {"1", "t", "true", "y", "yes", "on"}
     for word in (
@@ -80,6 +80,9 @@ def _shaped(name: str, value: object) -> object:
         return _list(value)
     if name in _COUNTS and isinstance(value, str) and value.isdecimal():
         return int(value)
+    if name == "rules" and isinstance(value, str):
+        pairs = (one.partition("=") for one in _words(value))
+        return {rule: action for rule, _, action in pairs}
     if name == "smtp":
         return _TRUTH.get(str(value).lower(), value)
     return value
@@ -88,5 +91,9 @@ def _shaped(name: str, value: object) -> object:
 def _list(value: object) -> object:
     """A text with commas or blanks as a list; a database's own list as it is."""
     if isinstance(value, str):
-        return [one for one in re.split(r"[\s,]+", value) if one]
+        return _words(value)
     return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _words(text: str) -> list[str]:
+    return [one for one in re.split(r"[\s,]+", text) if one]

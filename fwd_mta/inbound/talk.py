@@ -22,6 +22,7 @@ from fwd_mta.smtp import commands, replies
 
 COMMAND_LIMIT = 300.0  # RFC 5321 4.5.3.2.7
 SESSION_LIMIT = 86400.0
+TRANSACTION_LIMIT = 7200.0  # for one that is open when the session has become too old
 
 ERROR_LIMIT = 20
 IDLE_COMMAND_LIMIT = 100
@@ -104,8 +105,8 @@ class Talk(Gate, smtp.ESMTP):
             self._verb = "a command"
             self._obey(None, b"", fault.reply)
             return
-        is_between = self._transaction is None
-        if is_between and self.clock.seconds() - self._born > SESSION_LIMIT:
+        spare = 0.0 if self._transaction is None else TRANSACTION_LIMIT
+        if self.clock.seconds() - self._born > SESSION_LIMIT + spare:
             self.close(words.TOO_OLD)
             return
         self._verb = verb = command.verb

@@ -94,7 +94,7 @@ class TroubleTests(SynchronousTestCase):
 
     def test_log(self) -> None:
         """What the log says of wrong ports and old clients is quoted from it."""
-        said = [words.HELLO_IN_CLEAR, *(meaning for _, meaning in words.TLS_MISTAKES)]
+        said = [words.HELLO_IN_CLEAR, *(one for _, _, one in words.TLS_MISTAKES)]
         for line in said:
             self.assertIn(f"`{line}`", self.text)
 

@@ -350,3 +350,22 @@ class AskedTests(SynchronousTestCase):
         self.assertIn("no such account", found["error"])
         world.done(world.server.stop())
         self.assertTrue(world.disk.exists("/state/state/limits.json"))
+
+
+class AgeTests(SynchronousTestCase):
+    """A session does not live for ever, with a transaction or without."""
+
+    def test_a_day(self) -> None:
+        """After a day it ends between transactions; an open one has two hours more."""
+        bench = Bench()
+        wire = bench.logged_in()
+        idle = bench.logged_in()
+        wire.say("MAIL FROM:<ann@example.com>")
+        for hours, said in ((24, "250 2.1.5 Ok"), (26, "421 4.3.2 This session")):
+            while bench.clock.seconds() < hours * 3600:
+                bench.clock.advance(250)
+                for one in (wire, idle):
+                    one.protocol.setTimeout(300)
+            [reply] = wire.say("RCPT TO:<bob@example.net>")
+            self.assertTrue(reply.startswith(said), reply)
+            self.assertTrue(idle.closed or idle.say("NOOP")[0].startswith("421 4.3.2"))

@@ -27,6 +27,7 @@ class AccountOfTests(SynchronousTestCase):
             "messages_per_account": "300",
             "recipients_per_account": 0,
             "retention_content": "7d",
+            "rules": "executable_name=note, office_macro=off",
             "shoe_size": 43,
         }
         stored = account_of(_ANN, [row])
@@ -39,6 +40,7 @@ class AccountOfTests(SynchronousTestCase):
                 messages_per_account=300,
                 recipients_per_account=0,
                 retention_content=7 * 86400.0,
+                rules=(("executable-name", "note"), ("office-macro", "off")),
             ),
         )
         self.assertEqual(stored.passwords, (HASHED,))
@@ -76,6 +78,7 @@ class AccountOfTests(SynchronousTestCase):
             ("messages_per_account", "-3"),
             ("retention_content", "soon"),
             ("scram", "none"),
+            ("rules", "eicar"),
         ):
             row = {"password": HASHED, column: value}
             fault = self.assertRaises(LookUpFailed, account_of, _ANN, [row])
