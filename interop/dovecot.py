@@ -33,6 +33,7 @@ base_dir = {folder}/run
 log_path = {folder}/dovecot.log
 protocols = imap pop3 lmtp
 listen = {address}
+auth_failure_delay = 0
 ssl = required
 ssl_cert = <{folder}/chain.pem
 ssl_key = <{folder}/key.pem

@@ -7,10 +7,11 @@ costs as much as a wrong password.
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from typing_extensions import override
 
@@ -24,7 +25,10 @@ from fwd_mta.rules.inspection import ACTIONS, RULES
 from fwd_mta.rules.notice_words import LANGUAGES
 from fwd_mta.smtp.scram import ScramKeys, made_up_keys
 
+T = TypeVar("T")
+
 SCRAM_ITERATIONS = 32_768
+SCRAM_SHAPE = SCRAM_ITERATIONS, 16  # and the octets of a salt
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
@@ -97,6 +101,7 @@ class FileAccounts(Accounts):
         self._passwords = Passwords(worker, entropy, cost)
         self._table: AccountTable | None = None
         self._offers_scram = False
+        self._scram_shape = SCRAM_SHAPE
         self._seen = b""
         self.salt_secret = entropy.octets(32)
 
@@ -119,7 +124,14 @@ class FileAccounts(Accounts):
         stored = {hashed for one in table.values() for hashed in one.passwords}
         self._passwords.keep_only(stored)
         most = max((len(one.passwords) for one in table.values()), default=1)
-        self._passwords.expect(most)
+        # what there is not looks and costs like most of what there is
+        self._passwords.expect(most, _usual(_cost(one) for one in stored) or "")
+        keys = _usual(
+            (one.iterations, len(one.salt))
+            for account in table.values()
+            for one in account.scram
+        )
+        self._scram_shape = keys or SCRAM_SHAPE
         self._offers_scram = all(one.has_scram for one in table.values())
 
     async def refresh(self) -> bool:
@@ -184,7 +196,7 @@ class FileAccounts(Accounts):
         if stored is not None and stored.has_scram:
             return stored.scram
         key = login_key(login)
-        return [made_up_keys(key, self.salt_secret, SCRAM_ITERATIONS)]
+        return [made_up_keys(key, self.salt_secret, *self._scram_shape)]
 
     def _stored(self, login: str) -> StoredAccount | None:
         if self._table is None:
@@ -192,6 +204,17 @@ class FileAccounts(Accounts):
         key = login_key(login)
         own = self._table.get(key)
         return own or self._table.get("*@" + key.rpartition("@")[2])
+
+
+def _usual(values: Iterable[T]) -> T | None:
+    """What most of them are."""
+    common = Counter(values).most_common(1)
+    return common[0][0] if common else None
+
+
+def _cost(hashed: str) -> str:
+    """The part of a hash that says what it costs."""
+    return hashed.rpartition("$")[0].rpartition("$")[0]
 
 
 def login_key(login: str) -> str:
@@ -350,3 +373,5 @@ _KEYS = {
         lambda value: _duration(value) is not None, 'a duration, as in "30d" or "0"'
     ),
 }
+# what an account may have beside its login and its secrets, wherever it is kept
+SETTINGS = frozenset(_KEYS) - {"login", "password", "scram"}

@@ -64,14 +64,20 @@ class Passwords:
         self._worker = worker
         self._cost = cost or HashCost()
         self._made_up = _made_up_hash(self._cost, entropy)
+        self._chance = self._made_up.split("$")[4:]
         self._hasher = self._cost.hasher()
         self._key = entropy.octets(32)
         self._remembered: dict[str, bytes] = {}
         self._most = 1
 
-    def expect(self, most: int) -> None:
-        """Say how many hashes a login may have; each comparison costs that many."""
+    def expect(self, most: int, like: str = "") -> None:
+        """Say how many hashes a login may have; each comparison costs that many.
+
+        `like` is a stored hash: one that nobody has is to cost what it does.
+        """
         self._most = most
+        if like:
+            self._made_up = "$".join([*like.split("$")[:4], *self._chance])
 
     def keep_only(self, stored: Collection[str]) -> None:
         """Forget the successes of hashes that are gone."""

@@ -7,7 +7,12 @@ so may tables, as in "eicar=note". What is none of our names is none of our busi
 import re
 from collections.abc import Sequence
 
-from fwd_mta.inbound.accounts import StoredAccount, mistakes_in, stored_account
+from fwd_mta.inbound.accounts import (
+    SETTINGS,
+    StoredAccount,
+    mistakes_in,
+    stored_account,
+)
 from fwd_mta.inbound.passwords import PASSWORDS_LIMIT
 from fwd_mta.interfaces import Row
 from fwd_mta.mail.account import Account
@@ -16,7 +21,6 @@ from fwd_mta.mail.errors import LookUpFailed
 _SCHEME = "{ARGON2ID}"  # as Dovecot writes it
 _LISTS = frozenset({"send_as", "notify"})
 _COUNTS = frozenset({"messages_per_account", "recipients_per_account"})
-_NAMES = _LISTS | _COUNTS | {"smtp", "retention_content", "rules"}
 _TRUTH = {
     word: word in {"1", "t", "true", "y", "yes", "on"}
     for word in (
@@ -57,7 +61,7 @@ def settings_of(row: Row) -> dict[str, object]:
     return {
         name: _shaped(name, value)
         for name, value in row.items()
-        if name in _NAMES and value is not None and value != ""
+        if name in SETTINGS and value is not None and value != ""
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from fwd_mta.inbound.accounts import SCRAM_ITERATIONS, StoredAccount, login_key
+from fwd_mta.inbound.accounts import SCRAM_SHAPE, StoredAccount, login_key
 from fwd_mta.inbound.passwords import Passwords
 from fwd_mta.inbound.rows import account_of
 from fwd_mta.interfaces import Accounts, Database
@@ -35,6 +35,7 @@ class SqlAccounts(Accounts):
         self._passwords = passwords
         self._has_scram = has_scram
         self._most = 1
+        self._scram_shape = SCRAM_SHAPE
         self.salt_secret = b""
 
     @override
@@ -49,7 +50,8 @@ class SqlAccounts(Accounts):
         stored = await self._stored(login)
         hashes = stored.passwords if stored else ()
         self._most = max(self._most, len(hashes))
-        self._passwords.expect(self._most)
+        # what there is not looks and costs like what was seen last
+        self._passwords.expect(self._most, hashes[0] if hashes else "")
         fits = await self._passwords.fits(hashes, password)
         return stored.account if stored and fits else None
 
@@ -63,8 +65,11 @@ class SqlAccounts(Accounts):
         """The keys of a login, or made-up ones."""
         stored = await self._stored(login)
         if stored is not None and stored.has_scram:
+            first = stored.scram[0]
+            self._scram_shape = first.iterations, len(first.salt)
             return stored.scram
-        return [made_up_keys(login_key(login), self.salt_secret, SCRAM_ITERATIONS)]
+        key = login_key(login)
+        return [made_up_keys(key, self.salt_secret, *self._scram_shape)]
 
     def close(self) -> None:
         """Let the database go."""

@@ -55,13 +55,15 @@ class ScramKeys:
         return cls(int(found[1]), salt, stored, server)
 
 
-def made_up_keys(login: str, secret: bytes, iterations: int) -> ScramKeys:
+def made_up_keys(
+    login: str, secret: bytes, iterations: int, salt_length: int = 16
+) -> ScramKeys:
     """Keys for a login that there is not: always the same, and nobody's."""
     salt, stored, server = (
         hmac.digest(secret, f"{what} {login}".encode(), "sha256")
         for what in ("salt", "stored", "server")
     )
-    return ScramKeys(iterations, salt[:16], stored, server)
+    return ScramKeys(iterations, salt[:salt_length], stored, server)
 
 
 class ScramExchange:

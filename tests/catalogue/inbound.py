@@ -165,6 +165,13 @@ LOGGED_OUT = [
     Row(
         b"AUTH PLAIN " + b64(b"\0ann@" + b"\xc3\xa4" * 100 + b".x\0x") + b"\r\n", "535"
     ),
+    Row(
+        b"AUTH PLAIN " + b64(b"\0" + LOGIN + b"\0" + PASSWORD + b"\0") + b"\r\n", "501"
+    ),
+    Row(b"AUTH PLAIN " + b64(LOGIN + b"\0" + PASSWORD) + b"\r\n", "501"),
+    Row(b"AUTH PLAIN " + PLAIN + b"=\r\n", "501"),
+    Row(b"AUTH PLAIN *\r\n", "501", "aborted"),
+    Row(b"AUTH LOGIN =\r\n" + b64(PASSWORD) + b"\r\n", "334 535"),
     Row(b"AUTH PLAIN\r\n*\r\n", "334 501", "aborted"),
     Row(b"AUTH LOGIN\r\n*\r\n" + MAIL, "334 501 530"),
     Row(b"AUTH LOGIN\r\n" + b64(LOGIN) + b"\r\n*\r\n", "334 334 501"),
@@ -472,6 +479,27 @@ COMMANDS = [
     Row(MAIL + RCPT * 5 + DATA + GOOD, "250 250 250 250 250 250 354 250", queued=1),
     Row(WHOLE + FROM + b"\r\nno dot", "250 250 354"),
     Row(WHOLE, "250 250 354"),
+    # what a parameter says and the content is
+    Row(
+        mail(b" BODY=7BIT") + RCPT + DATA + FROM + b"\r\n\xe4\r\n.\r\n",
+        "250 250 354 250",
+        queued=1,
+    ),
+    Row(
+        mail(b" SMTPUTF8")
+        + RCPT
+        + DATA
+        + FROM
+        + "To: b\u00f8b@x.example\r\n\r\nHi\r\n.\r\n".encode(),
+        "250 250 354 250",
+        queued=1,
+    ),
+    Row(
+        mail(b" SMTPUTF8") + RCPT + DATA + FROM + b"Subject: \xe4\r\n\r\nHi\r\n.\r\n",
+        "250 250 354 550",
+        "not valid UTF-8",
+    ),
+    Row(mail(b" HOLDFOR=0") + RCPT + DATA + GOOD, "250 250 354 250", queued=1),
     # chunks
     Row(
         MAIL + RCPT + chunk(FROM + b"\r\nHi\r\n"), "250 250 250", "queued as", queued=1
@@ -548,6 +576,14 @@ COMMANDS = [
         closed=True,
     ),
 ]
+
+NESTED = b"".join(
+    b'Content-Type: multipart/mixed; boundary="b%d"\r\n\r\n--b%d\r\n' % (one, one)
+    for one in range(300)
+)
+PARTS = (
+    b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + b"--b\r\n\r\nx\r\n" * 2000
+)
 
 # 465, behind the 354: content that must be refused, and why
 REFUSED = [
@@ -631,6 +667,14 @@ REFUSED = [
     (b">From ann\r\n" + FROM + b"\r\n", "550", "line 1"),
     (FROM + b"Subject: \xe4\xf6\r\n\r\n", "550", ""),
     (FROM + b"Subject: a\0b\r\n\r\n", "550", "NUL in line 2"),
+    (FROM + "To: b\u00f8b@x.example\r\n\r\n".encode(), "550", "needs SMTPUTF8"),
+    (FROM + "Message-ID: <\u00f8@x>\r\n\r\n".encode(), "550", "8-bit"),
+    (FROM + "Received: \u00f8\r\n\r\n".encode(), "550", "8-bit"),
+    (b"From:: ann@example.com\r\n\r\n", "550", "Unexpected :"),
+    (FROM + b"Content-Type: message/rfc822\r\n\r\n" * 300, "550", "nested deeper"),
+    (FROM + NESTED, "550", "nested deeper"),
+    (FROM + PARTS, "550", "more than 1000 MIME parts"),
+    (FROM + b"DKIM-Signature: v=1\r\n\r\n" + b"x" * 2000, "550", "is signed"),
     (FROM + b"\r\nbody \0 NUL", "550", "NUL in line 3"),
     (FROM + b"\r\nbody \r CR", "550", "Bare CR in line 3"),
     (FROM + b"\r\nbody\r\r\nHi", "550", "Bare CR in line 3"),
@@ -666,6 +710,8 @@ TAKEN = [
     (b"From: =?utf-8?q?Ann?= <ann@example.com>\r\n\r\nHi", b"=?utf-8?q?Ann?=", b""),
     ("From: Änn <ann@example.com>\r\n\r\nHi".encode(), b"=?utf-8?", "Ä".encode()),
     (FROM + "Subject: grün\r\n\r\nHi".encode(), b"=?utf-8?", "ü".encode()),
+    (FROM + "To: Grün <g@x.example>\r\n\r\nHi".encode(), b"=?utf-8?", "ü".encode()),
+    (b"From: ann@example.com, ann+x@example.com\r\n\r\nHi", b"ann+x@example.com", b""),
     (FROM + b"Subject:\r\n\r\nHi", b"Subject:\r\n", b""),
     (FROM + b"To: undisclosed-recipients:;\r\n\r\nHi", b"recipients:;", b""),
     (FROM + b"To: <not an address\r\n\r\nHi", b"To: <not an", b""),

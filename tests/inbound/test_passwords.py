@@ -29,6 +29,22 @@ class PasswordsTests(SynchronousTestCase):
         self.assertFalse(self.fits(HASHED, password="other"))
         self.assertFalse(self.fits())
 
+    def test_nobodys_hash_costs_what_others_do(self) -> None:
+        """Hashes of another program may cost more or less than ours."""
+        tried: list[str] = []
+
+        def fits(hasher: object, hashed: str, password: str) -> bool:
+            tried.append(hashed)
+            return False
+
+        self.patch(subject, "_fits", fits)
+        other = HASHED.replace("m=8,t=1", "m=16,t=2")
+        self.passwords.expect(1, other)
+        self.fits()
+        self.assertEqual(tried[0].split("$")[:4], other.split("$")[:4])
+        self.assertTrue(is_hash(tried[0]))
+        self.assertNotEqual(tried[0], other)
+
     def test_memory_is_bounded(self) -> None:
         """The oldest success is forgotten when there are too many."""
         self.patch(subject, "REMEMBERED_LIMIT", 2)

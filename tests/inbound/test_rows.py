@@ -27,6 +27,7 @@ class AccountOfTests(SynchronousTestCase):
             "messages_per_account": "300",
             "recipients_per_account": 0,
             "retention_content": "7d",
+            "language": "fi",
             "rules": "executable_name=note, office_macro=off",
             "shoe_size": 43,
         }
@@ -40,6 +41,7 @@ class AccountOfTests(SynchronousTestCase):
                 messages_per_account=300,
                 recipients_per_account=0,
                 retention_content=7 * 86400.0,
+                language="fi",
                 rules=(("executable-name", "note"), ("office-macro", "off")),
             ),
         )

@@ -118,12 +118,13 @@ class SqlAccountsTests(SynchronousTestCase):
     def test_scram(self) -> None:
         """The keys of a row, or made-up ones that stay the same."""
         self.assertTrue(self.accounts.offers_scram())
-        salts = []
+        keys = []
         for login in ("key@example.com", "bob@example.com", "BOB@example.com"):
             asked = Deferred.fromCoroutine(self.accounts.scram_keys(login))
-            salts.append(self.successResultOf(asked)[0].salt)
-        self.assertEqual(salts[0], b"0123456789abcdef")
-        self.assertEqual(salts[1], salts[2])
+            keys.append(self.successResultOf(asked)[0])
+        self.assertEqual(keys[0].salt, b"0123456789abcdef")
+        self.assertEqual(keys[1], keys[2])
+        self.assertEqual({one.iterations for one in keys}, {4096})
 
     def test_close(self) -> None:
         """The database is let go."""
