@@ -39,7 +39,7 @@ def main(chosen: str, seconds: str, folder: str) -> None:
 
     options = [f"-max_total_time={seconds}", f"-artifact_prefix={folder}/finding-"]
     # its alarm does not always find its handler; `run` limits the time instead
-    options += [f"-dict={dictionary}", "-max_len=4096", "-timeout=0"]
+    options += [f"-dict={dictionary}", "-max_len=4096", "-timeout=99999"]
     options += ["-rss_limit_mb=2048", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], check)
     atheris.Fuzz()

@@ -48,7 +48,7 @@ from fwd_mta.kinds import (
 from fwd_mta.mail.address import Mailbox
 from fwd_mta.mail.route import TlsLevel, TlsMode
 from fwd_mta.mail.session import Service
-from fwd_mta.net.database import BadDatabase, check_query, check_url, try_once
+from fwd_mta.net.sql import BadDatabase, check_query, check_url, try_once
 from fwd_mta.net.tls import server_context
 from fwd_mta.rules.classification import RuleTable
 from fwd_mta.rules.notice_words import LANGUAGES

@@ -245,8 +245,8 @@ class Accounts(Protocol):
         """
 
 
-class Database(Protocol):
-    """Where accounts may be kept; its queries are the operator's."""
+class AccountRows(Protocol):
+    """Accounts in a database; its queries are the operator's."""
 
     def rows(
         self, query: str, values: Sequence[Mapping[str, str]]

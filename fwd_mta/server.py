@@ -36,7 +36,7 @@ from fwd_mta.inbound.sources import AllAccounts
 from fwd_mta.inbound.sql import SqlAccounts
 from fwd_mta.inbound.watching import AccountsWatch
 from fwd_mta.interfaces import (
-    Database,
+    AccountRows,
     Databases,
     Disk,
     Entropy,
@@ -84,9 +84,9 @@ class Seams:
     `read_file` gives the accounts, certificates and passwords that settings name;
     `storage` and `hashing` are threads of their own, so that neither waits for the
     other; `owner` goes into the lock file. `journal` is one thread for the journal of
-    young mail; without it each message is a file. `database` opens the one of a url.
-    `databases` and a thread of its own, `indexing`, are for the index; without them
-    lists are read from the files.
+    young mail; without it each message is a file. `databases` and a thread of its own,
+    `indexing`, are for the index; without them lists are read from the files.
+    `account_rows` opens the database of a url.
     """
 
     clock: IReactorTime
@@ -101,7 +101,7 @@ class Seams:
     read_file: Callable[[str], bytes]
     owner: str = ""
     journal: Worker | None = None
-    database: Callable[[str], Database] | None = None
+    account_rows: Callable[[str], AccountRows] | None = None
     databases: Databases | None = None
     indexing: Worker | None = None
 
@@ -287,7 +287,7 @@ class Server:
     def _make_sql(self) -> SqlAccounts | None:
         seams = self._seams
         return settings.sql_of(
-            self.configuration, seams.database, seams.hashing, seams.entropy
+            self.configuration, seams.account_rows, seams.hashing, seams.entropy
         )
 
     def _make_dovecot(self) -> DovecotAccounts | None:

@@ -23,13 +23,13 @@ from fwd_mta.config import ConfigError, Configuration
 from fwd_mta.events import Trouble
 from fwd_mta.net.chance import SystemEntropy
 from fwd_mta.net.clocks import SystemClock, make_monotonic
-from fwd_mta.net.database import SqlDatabase
 from fwd_mta.net.databases import SystemDatabases
 from fwd_mta.net.disk import SystemDisk, lock_text
 from fwd_mta.net.log import EventLog
 from fwd_mta.net.network import ReactorNetwork
 from fwd_mta.net.notify import READY, RELOADING, STOPPING, sd_notify
 from fwd_mta.net.polling import poll_directly
+from fwd_mta.net.sql import SqlRows
 from fwd_mta.net.tls import ClientTlsContext
 from fwd_mta.net.worker import ThreadWorker
 from fwd_mta.outbound.resolver import DnsResolver
@@ -175,7 +175,7 @@ class MailService(Service):
             read_file=read_file,
             owner=lock_text(),
             journal=self._journal,
-            database=lambda url: SqlDatabase(reactor, url),
+            account_rows=lambda url: SqlRows(reactor, url),
             databases=SystemDatabases(),
             indexing=self._indexing,
         )

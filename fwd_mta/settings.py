@@ -20,7 +20,7 @@ from fwd_mta.inbound.rspamd import Rspamd
 from fwd_mta.inbound.spamd import Spamd
 from fwd_mta.inbound.sql import SqlAccounts
 from fwd_mta.interfaces import (
-    Database,
+    AccountRows,
     Disk,
     Entropy,
     Network,
@@ -229,7 +229,7 @@ def signing_keys_of(
 
 def sql_of(
     configuration: Configuration,
-    database: Callable[[str], Database] | None,
+    database: Callable[[str], AccountRows] | None,
     worker: Worker,
     entropy: Entropy,
 ) -> SqlAccounts | None:

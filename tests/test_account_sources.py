@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from fwd_mta.admin.control import CommandError
+from fwd_mta.admin.asking import CommandError
 from fwd_mta.events import Trouble
 from fwd_mta.mail.errors import LookUpFailed
 from tests.inbound.bench import HASHED, SECRET
@@ -26,7 +26,7 @@ class SourcesTests(SynchronousTestCase):
         """A server with a database beside its file."""
         self.database = ScriptedDatabase({LOGIN: [{"password": HASHED}]})
         self.world = World()
-        self.world.databases["sqlite:///mail"] = self.database
+        self.world.account_rows["sqlite:///mail"] = self.database
         self.world.extra = SQL
         self.world.server = self.world.make()
         self.world.start()

@@ -11,7 +11,7 @@ from typing_extensions import override
 from fwd_mta.inbound.accounts import SCRAM_SHAPE, StoredAccount, login_key
 from fwd_mta.inbound.passwords import Passwords
 from fwd_mta.inbound.rows import account_of
-from fwd_mta.interfaces import Accounts, Database
+from fwd_mta.interfaces import AccountRows, Accounts
 from fwd_mta.mail.account import Account
 from fwd_mta.smtp.scram import ScramKeys, made_up_keys
 
@@ -24,7 +24,7 @@ class SqlAccounts(Accounts):
 
     def __init__(
         self,
-        database: Database,
+        database: AccountRows,
         query: str,
         passwords: Passwords,
         *,

@@ -10,7 +10,7 @@ from fwd_mta.admin.accounts import scram_keys
 from fwd_mta.inbound import passwords
 from fwd_mta.inbound.passwords import Passwords
 from fwd_mta.inbound.sql import SqlAccounts
-from fwd_mta.interfaces import Database, Row
+from fwd_mta.interfaces import AccountRows, Row
 from fwd_mta.mail.errors import LookUpFailed
 from fwd_mta.world.machine import InlineWorker, SeededEntropy
 from tests.inbound.bench import CHEAP, HASHED, SECRET
@@ -20,7 +20,7 @@ OTHER = passwords.argon2id_hash("second", b"fedcba9876543210", CHEAP)
 KEYS = scram_keys("x", b"0123456789abcdef", 4096)
 
 
-class ScriptedDatabase(Database):
+class ScriptedDatabase(AccountRows):
     """A table of rows by login; or down."""
 
     def __init__(self, table: Mapping[str, list[Row]]) -> None:

@@ -15,7 +15,7 @@ from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
 from typing_extensions import override
 
-from fwd_mta.interfaces import Database, Row
+from fwd_mta.interfaces import AccountRows, Row
 from fwd_mta.mail.errors import LookUpFailed
 
 CONNECTIONS = 5
@@ -48,7 +48,7 @@ class _Pool(adbapi.ConnectionPool):
     connectionFactory = _Connection  # noqa: N815 - Twisted's name
 
 
-class SqlDatabase(Database):
+class SqlRows(AccountRows):
     """One database; raises BadDatabase for a url of another kind."""
 
     def __init__(self, reactor: Any, url: str) -> None:

@@ -11,10 +11,10 @@ from typing_extensions import override
 
 from fwd_mta.interfaces import Row
 from fwd_mta.mail.errors import LookUpFailed
-from fwd_mta.net.database import (
+from fwd_mta.net.sql import (
     ROWS_LIMIT,
     BadDatabase,
-    SqlDatabase,
+    SqlRows,
     check_query,
     check_url,
     placed,
@@ -57,7 +57,7 @@ class QueryTests(SynchronousTestCase):
 
 
 class SqliteTests(TestCase):
-    """`SqlDatabase` on a file of SQLite."""
+    """`SqlRows` on a file of SQLite."""
 
     @override
     def setUp(self) -> None:
@@ -68,7 +68,7 @@ class SqliteTests(TestCase):
             made.execute("INSERT INTO accounts VALUES ('ann@example.com', 'one')")
             made.execute("INSERT INTO accounts VALUES ('x'' OR 1=1 --', 'two')")
         made.close()
-        self.database = SqlDatabase(reactor, f"sqlite://{self.path}")
+        self.database = SqlRows(reactor, f"sqlite://{self.path}")
         self.addCleanup(self.database.close)
 
     async def rows(self, login: str, query: str = QUERY) -> list[Row]:
