@@ -20,11 +20,14 @@ class TlsMistakeTests(SynchronousTestCase):
         )
         for said, meant in table:
             error = SSL.Error([("SSL routines", "", said)])
-            self.assertIn(meant, tls_mistake(error), said)
+            name, text = tls_mistake(error)
+            self.assertIn(meant, text, said)
+            self.assertNotEqual(name, "other")
 
     def test_unknown(self) -> None:
         """What nobody foresaw is given as OpenSSL says it, bounded."""
-        text = tls_mistake(SSL.Error([("SSL routines", "", "odd " * 200)]))
+        name, text = tls_mistake(SSL.Error([("SSL routines", "", "odd " * 200)]))
+        self.assertEqual(name, "other")
         self.assertIn("the TLS handshake failed: ", text)
         self.assertIn("odd odd", text)
         self.assertLess(len(text), 300)
