@@ -69,7 +69,7 @@ def _testssl(bench: Workbench, server: Server, port: int) -> dict[str, tuple[str
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     (bench.folder / f"testssl-{port}.log").write_text(done.stdout, encoding="utf-8")

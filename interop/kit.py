@@ -69,7 +69,7 @@ def expect_same(got: bytes, wanted: bytes, what: str) -> None:
 
 
 def wait_for(
-    what: str, probe: Callable[[], Thing], seconds: float = 30, pause: float = 0.1
+    what: str, probe: Callable[[], Thing], seconds: float = 60, pause: float = 0.1
 ) -> Thing:
     """The probe's first true answer; fails when there is none in time."""
     end = time.monotonic() + seconds

@@ -110,7 +110,7 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=120,
+            timeout=240,
             check=False,
         )
         return Outcome(done.returncode, done.stdout)

@@ -77,9 +77,9 @@ class Marionette:
     def send(self, form: dict[str, str], password: str) -> str:
         """Write in the compose window and send: "sent", or what Thunderbird says."""
         wait_for(
-            "Thunderbird listens", lambda: is_listening("127.0.0.1", self.port), 60
+            "Thunderbird listens", lambda: is_listening("127.0.0.1", self.port), 180
         )
-        with closing(socket.create_connection(("127.0.0.1", self.port), 60)) as made:
+        with closing(socket.create_connection(("127.0.0.1", self.port), 180)) as made:
             self._connection = made
             self._read()
             self._ask("WebDriver:NewSession", {})
@@ -87,9 +87,9 @@ class Marionette:
             self._wait(_KEEP_PASSWORD, form["Server Name"], form["User Name"], password)
             hello = "<b>Hello world!</b> This is a test email sent using Thunderbird."
             self._wait(_OPEN, RECIPIENT, "Hello from Thunderbird", hello)
-            wait_for("the compose window", lambda: self._run(_IS_READY))
+            wait_for("the compose window", lambda: self._run(_IS_READY), 180)
             self._run(_SEND)
-            return wait_for("Thunderbird is done", self._result, 60)
+            return wait_for("Thunderbird is done", self._result, 180)
 
     def _result(self) -> str:
         state, said = self._run(_LOOK)

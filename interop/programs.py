@@ -92,7 +92,7 @@ def _posted(port: int) -> Outcome:
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=240) as answer:
             return Outcome(0, answer.read().decode())
     except urllib.error.HTTPError as error:
         return Outcome(1, error.read().decode())
@@ -286,7 +286,7 @@ def _install(*command: str | Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=180,
+        timeout=240,
         check=False,
     )
     said = f"{command[0]} could not install: {done.stdout[-1000:]}"

@@ -62,6 +62,10 @@ _JAVA = (
     *("openjdk-17-jdk-headless", "libmail-java", "libjakarta-mail-java"),
     "libjakarta-activation-java",
 )
+_LANGUAGES = ("ruby-mail", "golang-go", *_PERL)
+_THUNDERBIRD = ("thunderbird", "libnss3-tools")
+# a quarter of a minute each, but not where everything is done at once
+_LONG = 900
 _GIT = ("git", "git-email", *_PERL)
 _SHELL = (*_SWAKS, "curl", "msmtp", "mutt", "s-nail", *_GIT)
 _PROMETHEUS = ("prometheus",)
@@ -76,22 +80,18 @@ SCENARIOS = {
     "postfix-submits-starttls": Scenario(relaying.from_postfix_starttls, _SASL),
     "swaks-delivers": Scenario(clients.delivers, _SWAKS),
     "swaks-refused": Scenario(clients.refused, _SWAKS),
-    "clients-node": Scenario(guide.with_node),
-    "clients-python": Scenario(guide.with_python),
-    "clients-php": Scenario(guide.with_php, _PHP),
-    "clients-languages": Scenario(
-        guide.with_languages, ("ruby-mail", "golang-go", *_PERL)
-    ),
-    "clients-java": Scenario(guide.with_java, _JAVA),
-    "clients-commands": Scenario(guide.with_commands, _SHELL),
-    "clients-servers": Scenario(guide.with_servers, _SASL),
-    "clients-thunderbird": Scenario(
-        guide.with_thunderbird, ("thunderbird", "libnss3-tools")
-    ),
-    "clients-notices": Scenario(guide.with_notices, (*_PHP, *_JAVA)),
-    "tls-scanned": Scenario(encryption.scanned, ("testssl.sh", "nmap"), limit=600),
+    "clients-node": Scenario(guide.with_node, limit=_LONG),
+    "clients-python": Scenario(guide.with_python, limit=_LONG),
+    "clients-php": Scenario(guide.with_php, _PHP, _LONG),
+    "clients-languages": Scenario(guide.with_languages, _LANGUAGES, _LONG),
+    "clients-java": Scenario(guide.with_java, _JAVA, _LONG),
+    "clients-commands": Scenario(guide.with_commands, _SHELL, _LONG),
+    "clients-servers": Scenario(guide.with_servers, _SASL, _LONG),
+    "clients-thunderbird": Scenario(guide.with_thunderbird, _THUNDERBIRD, _LONG),
+    "clients-notices": Scenario(guide.with_notices, (*_PHP, *_JAVA), _LONG),
+    "tls-scanned": Scenario(encryption.scanned, ("testssl.sh", "nmap"), _LONG),
     "tls-mistakes": Scenario(encryption.mistaken),
-    "certbot": Scenario(encryption.certbot, ("certbot", "pebble")),
+    "certbot": Scenario(encryption.certbot, ("certbot", "pebble"), _LONG),
     "dns-exchangers": Scenario(names.exchangers, _KNOT),
     "dns-refusals": Scenario(names.refusals, _KNOT),
     "domain-published": Scenario(names.domain_published, _KNOT),

@@ -209,7 +209,7 @@ class Server:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         command = "fwdmta " + " ".join(words)
