@@ -180,6 +180,8 @@ class Sites:
         if site.rests:
             return self._at_dead(site, last_try=last_try)
         if site.blocks and self._all_blocked(site):
+            if last_try and not any(one.probing for one in site.blocks.values()):
+                return self._grant_last(site)
             return self._at_blocked(site)
         return self._at_working(site, account, last_try=last_try)
 
@@ -352,6 +354,15 @@ class Sites:
         chance = self._entropy.random()
         wait = max(until - now, _PROBE_WAIT)
         return PutOff(wait * (1 + _SPREAD * chance), site.last)
+
+    def _grant_last(self, site: Site) -> Turn:
+        """One message at a time may ask once more, before it is given up."""
+        site.busy += 1
+        self._running += 1
+        sources = frozenset(site.blocks)
+        for block in site.blocks.values():
+            block.probing = True
+        return Turn(site, self._clock.seconds(), sources, probing=sources)
 
     def _grant_beside_blocks(self, site: Site, now: float, *, is_probe: bool) -> Turn:
         shunned = frozenset(self._shunned(site, now))
