@@ -102,7 +102,12 @@ class Server:
     def __enter__(self) -> Self:
         """Make the account and start."""
         self.add_account(SENDER)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # who fails to enter is not asked to leave
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
