@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from fwd_mta.events import Accepted, Attempted, Event
+from fwd_mta.events import Accepted, Attempted, Event, Trouble
 from fwd_mta.mail.entry import (
     EntryFilter,
     NoticeKind,
@@ -73,7 +73,11 @@ class Invariants:
         self._defects.append(told)
 
     def on_event(self, event: Event) -> None:
-        """Nobody is tried again who has a final state."""
+        """Nobody is tried again who has a final state; the auditor finds nothing."""
+        if isinstance(event, Trouble) and event.where == "auditor":
+            if "StoreError" not in event.what:  # a bad disk is none of its defects
+                self._defects.append(f"the auditor: {event.what}")
+            return
         if not isinstance(event, Attempted):
             return
         key = event.id, event.recipient
