@@ -175,10 +175,13 @@ def sasl(octets: bytes) -> None:
     assert len(replies) <= len(lines), replies
     right = any(secret in octets for secret in _SECRETS)
     assert right or not wire.protocol.authenticated, lines
-    _no_secret(bench)
+    _no_secret(bench, b"".join(lines))
 
 
-def _no_secret(bench: Bench) -> None:
+def _no_secret(bench: Bench, sent: bytes) -> None:
+    """No event tells the password, unless the client itself sent it in the open."""
+    if SECRET.encode() in sent:
+        return
     for event in bench.events:
         assert SECRET not in repr(event), event
 
@@ -266,7 +269,7 @@ def session(octets: bytes) -> None:
         lines = stream.count(b"\r\n") + 1
         assert len(replies) <= 2 * lines, replies
         assert len(bench.writer.added) <= ends, stream
-        _no_secret(bench)
+        _no_secret(bench, stream)
 
 
 def head(octets: bytes) -> None:
