@@ -13,7 +13,7 @@ NAMES = ("fwd_mta.mail", "fwd_mta.smtp", "fwd_mta.rules", "fwd_mta.inbound")
 SEEDS = 30  # of each target: more would take longer than the fuzzing
 
 
-def main(chosen: str, seconds: str, folder: str) -> None:
+def main(chosen: str, seconds: str, folder: str, seed: str) -> None:
     """Fuzz targets; a finding stays in the folder, and the exit status is not 0.
 
     The first octet of each input tells the target, so that all share one process.
@@ -40,7 +40,7 @@ def main(chosen: str, seconds: str, folder: str) -> None:
     options = [f"-max_total_time={seconds}", f"-artifact_prefix={folder}/finding-"]
     # its alarm does not always find its handler; `run` limits the time instead
     options += [f"-dict={dictionary}", "-max_len=4096", "-timeout=99999"]
-    options += ["-rss_limit_mb=2048", "-print_final_stats=1"]
+    options += ["-rss_limit_mb=2048", "-print_final_stats=1", f"-seed={seed}"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], check)
     atheris.Fuzz()
 
