@@ -415,7 +415,15 @@ def _add_domain(verbs: _Verbs) -> None:
 
 
 def _add_rules(verbs: _Verbs) -> None:
-    _verb(verbs, "check", rule_verbs.check, "check the configuration and its files")
+    checking = _verb(
+        verbs, "check", rule_verbs.check, "check the configuration and its files"
+    )
+    checking.add_argument(
+        "--deep",
+        action="store_true",
+        help="DNS, certificates' ends and the disk as well",
+    )
+    _add_json(checking)
     times = _verb(verbs, "schedule", rule_verbs.schedule, "print every retry time")
     _add_json(times)
     info = _verb(

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from fwd_mta import config
 from fwd_mta.admin import show
@@ -18,8 +19,11 @@ from fwd_mta.admin.command import (
     print_json,
     print_lines,
 )
-from fwd_mta.config import is_there, load, locate, rule_table
+from fwd_mta.admin.deep_check import FAIL, Finding, findings
+from fwd_mta.admin.domain_verbs import look_up
+from fwd_mta.config import Configuration, is_there, load, locate, rule_table
 from fwd_mta.mail.entry import Stage
+from fwd_mta.net.disk import SystemDisk
 from fwd_mta.rules.classification import RuleTable, get_bounce_info
 from fwd_mta.rules.retry import JITTER, RetrySchedule
 from fwd_mta.settings import schedule_of
@@ -29,7 +33,6 @@ REPLY_LIMIT = 65_536
 
 def check(options: Options, world: Surroundings) -> int:
     """`check`: whether the configuration is right, and all is there that it names."""
-    del world
     path = locate(options.config)
     configuration = load(path)
     problems = config.check(configuration)
@@ -38,7 +41,23 @@ def check(options: Options, world: Surroundings) -> int:
     if problems:
         return complain(NO, *(f"{path}: {problem}" for problem in problems))
     print(f"{path}: all is well")
-    return DONE
+    return _deep(configuration, options, world) if options.deep else DONE
+
+
+def _deep(configuration: Configuration, options: Options, world: Surroundings) -> int:
+    """Say what the world sees of us; 1 when something keeps mail from arriving."""
+    seen = list(
+        findings(configuration, look_up(configuration), SystemDisk(), world.wall.now())
+    )
+    if options.json:
+        print_json(map(asdict, seen))
+    else:
+        print_lines(show.table(("STATE", "WHAT", "FOUND", "TO DO"), _cells(seen)))
+    return NO if any(one.state == FAIL for one in seen) else DONE
+
+
+def _cells(seen: Sequence[Finding]) -> list[tuple[str, ...]]:
+    return [(one.state, one.what, one.found, one.cure) for one in seen]
 
 
 def schedule(options: Options, world: Surroundings) -> int:
