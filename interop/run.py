@@ -35,6 +35,7 @@ from interop import (
     security,
     shortage,
     signatures,
+    trying,
 )
 from interop.kit import Failed, Workbench
 
@@ -91,6 +92,7 @@ SCENARIOS = {
     "clients-notices": Scenario(guide.with_notices, (*_PHP, *_JAVA), _LONG),
     "tls-scanned": Scenario(encryption.scanned, ("testssl.sh", "nmap"), _LONG),
     "tls-mistakes": Scenario(encryption.mistaken),
+    "try": Scenario(trying.tried),
     "certbot": Scenario(encryption.certbot, ("certbot", "pebble"), _LONG),
     "dns-exchangers": Scenario(names.exchangers, _KNOT),
     "dns-refusals": Scenario(names.refusals, _KNOT),

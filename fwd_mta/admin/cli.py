@@ -24,6 +24,7 @@ from fwd_mta.admin import (
     queue_verbs,
     retention_verbs,
     rule_verbs,
+    try_verb,
 )
 from fwd_mta.admin.accounts import NOTIFY_WORDS, AccountsError
 from fwd_mta.admin.asking import CommandError
@@ -123,6 +124,7 @@ def _parser() -> _Parser:
     _add_dkim(verbs)
     _add_domain(verbs)
     _add_simulate(verbs)
+    _add_try(verbs)
     verbs.add_parser("demo", help="show the main job here; --once ends by itself")
     return parser
 
@@ -149,6 +151,26 @@ def _add_simulate(verbs: _Verbs) -> None:
         default=[],
         help='a trouble, as in "down=example.org@2h+1d"; may be given more than once',
     )
+    _add_json(parser)
+
+
+def _add_try(verbs: _Verbs) -> None:
+    says = "say whether a client could send from here; no message is sent"
+    parser = verbs.add_parser("try", help=says, description=says)
+    parser.set_defaults(run=try_verb.try_out)
+    add = parser.add_argument
+    add("host", metavar="HOST", help="the server's name, as clients are set to")
+    add("login", metavar="LOGIN")
+    add("--password-stdin", action="store_true", help="read it from standard input")
+    add("--from", dest="sender", metavar="ADDRESS", help="default: the login")
+    add(
+        "--port",
+        type=try_verb.port,
+        metavar="N[/tls]",
+        action="append",
+        help="default: 465 (TLS from the first byte) and 587 (STARTTLS)",
+    )
+    add("--ca", metavar="FILE", help="authorities to trust instead of the system's")
     _add_json(parser)
 
 
