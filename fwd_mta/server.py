@@ -20,6 +20,7 @@ from fwd_mta.admin.control_socket import ControlFactory
 from fwd_mta.admin.link import SOCKET_NAME
 from fwd_mta.admin.metrics import Gauges, MetricsPage
 from fwd_mta.admin.retention import Retention
+from fwd_mta.admin.submitting import Submissions
 from fwd_mta.admin.why import Why
 from fwd_mta.config import Also, Configuration, Listener, Sni, Tls
 from fwd_mta.events import Attempted, Emit, Event, Lifecycle, Refused, Trouble
@@ -270,6 +271,7 @@ class Server:
                 "why": self._make_why().ask,
                 "limits": self._limits_of,
                 "enable": self._enable,
+                "submit": Submissions(self.intake, self.configuration.hostname).submit,
                 **self._make_retention().verbs,
             },
         )

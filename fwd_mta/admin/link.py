@@ -57,10 +57,10 @@ class Channel:
         self._channel.close()
 
 
-def connect(state_dir: str) -> Channel | None:
+def connect(state_dir: str, patience: float = _PATIENCE) -> Channel | None:
     """Connect to the server's control socket; None when no server listens."""
     channel = socket.socket(socket.AF_UNIX)
-    channel.settimeout(_PATIENCE)
+    channel.settimeout(patience)
     try:
         channel.connect(f"{state_dir}/{SOCKET_NAME}")
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):

@@ -31,7 +31,8 @@ class Session:
     """One inbound session, as far as it has come.
 
     `client` is the peer's address as text (an IPv4-mapped one is written as IPv4),
-    `trusted` says that a relay listener lists the client's network.
+    `trusted` says that a relay listener lists the client's network; `local` that it is
+    no connection at all but a command on this machine.
     """
 
     service: Service
@@ -42,10 +43,13 @@ class Session:
     tls: TlsFacts | None = None
     account: Account | None = None
     trusted: bool = False
+    local: bool = False
 
     @property
     def protocol(self) -> str:
         """The word for a Received field's "with" clause (RFC 3848, RFC 6531)."""
+        if self.local:
+            return "local"
         if not self.extended:
             return "SMTP"
         return "ESMTP" + ("S" if self.tls else "") + ("A" if self.account else "")
