@@ -35,7 +35,8 @@ _SYNC_WITHIN = 1.0
 class Mail:
     """A message in the journal: where its octets lie, and the records behind them.
 
-    `due`: when it is to be redacted or purged; None while it is not over.
+    `due`: when it is to be redacted or purged; None while it is not over. `left`: the
+    file in tmp it was spilled to, which the disk did not move to its place.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Mail:
     due: float | None = None
     doubtful: bool = False
     moving: list[Deferred[None]] | None = None
+    left: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -416,6 +418,14 @@ class Journal:
         segment = self.segments.get(mail.segment)
         if segment is not None:
             segment.mails.pop(mail.id, None)
+
+    def leave(self, mail: Mail, source: str) -> None:
+        """A message is a file, whose place is not durable: its segment must stay.
+
+        The next start finishes the move by what the segment says.
+        """
+        self.mails.pop(mail.id, None)
+        mail.left = source
 
     def idle(self) -> Deferred[None]:
         """Fires when nothing is being written and nothing waits."""

@@ -122,6 +122,8 @@ class Leases:
         layout = self.tree.layout
         if layout.is_young(directory):
             return False
+        if directory == layout.tmp:
+            return True
         if entry.is_final:
             return not directory.startswith(layout.retained)
         return entry.held is not None and directory != layout.hold

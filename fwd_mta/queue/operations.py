@@ -292,6 +292,8 @@ class Operations:
         directory, name = parts(path)
         if home is None or directory == home:
             return Filed(path)
+        if directory == self._layout.tmp:
+            name = name.partition(".")[0]  # a spill has a number behind its id
         target = f"{home}/{name}"
         try:
             yield from self._moved(path, target)

@@ -114,19 +114,38 @@ class Retirement:
     async def _emptied(self, segment: Segment, *, at_once: bool) -> bool:
         """Whether nothing is left in a segment."""
         closed = segment.closed_at or 0.0
-        waiting = [mail for mail in segment.mails.values() if mail.due is None]
+        await self._forget_moved(segment)
+        here = [mail for mail in segment.mails.values() if not mail.left]
+        waiting = [mail for mail in here if mail.due is None]
         if waiting:
             if not at_once and self._clock.seconds() - closed < SEGMENT_SECONDS:
                 return False
             await gatherResults(
                 [Deferred.fromCoroutine(self._out(mail)) for mail in waiting]
             )
-        finished = [mail for mail in segment.mails.values() if mail.moving is None]
+        here = [mail for mail in segment.mails.values() if not mail.left]
+        finished = [mail for mail in here if mail.moving is None]
         if any(mail.due is None for mail in finished):
             return False
         if finished:
             await self._pack(segment, finished)
         return not segment.mails
+
+    async def _forget_moved(self, segment: Segment) -> None:
+        """Forget what was left in tmp, and has its place by now, durably."""
+        left = [mail for mail in segment.mails.values() if mail.left]
+        if not left:
+            return
+        disk, tmp = self._tree.disk, self._tree.layout.tmp
+
+        def look() -> list[Mail]:
+            gone = [mail for mail in left if not disk.exists(mail.left)]
+            if gone:
+                disk.sync_directory(tmp)
+            return gone
+
+        for mail in await self._tree.job(look):
+            self._journal.forget(mail)
 
     async def _out(self, mail: Mail) -> None:
         """Spill a message that is still open."""

@@ -25,11 +25,16 @@ class Spill:
         """
         mail.moving = []
         try:
-            filed = await self._spill(mail, lines, home)
+            self._tried += 1
+            source = f"{self._tree.layout.tmp}/{mail.id}.{self._tried}"
+            filed = await self._spill(mail, lines, source, home)
             lease = self._all.get(mail.id)
             if lease is not None:
                 lease.path = filed.path
-            self._journal.forget(mail)
+            if filed.trouble:  # committed, and not durably in its place
+                self._journal.leave(mail, source)
+            else:
+                self._journal.forget(mail)
         finally:
             waiting, mail.moving = mail.moving, None
             for one in waiting:
@@ -51,9 +56,7 @@ class Spill:
             return
         tree.say(path, reason, f"look at {filed.path}")
 
-    async def _spill(self, mail: Mail, lines: bytes, home: str) -> Filed:
-        self._tried += 1
-        source = f"{self._tree.layout.tmp}/{mail.id}.{self._tried}"
+    async def _spill(self, mail: Mail, lines: bytes, source: str, home: str) -> Filed:
         target = f"{home}/{mail.id}"
         operations, path = self._tree.operations, self._journal.path(mail)
         lane = self._all.lane

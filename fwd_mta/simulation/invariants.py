@@ -148,8 +148,8 @@ class Invariants:
 
     def _is_all_there(self, ids: set[str]) -> None:
         """The sum of all messages is what was promised, until the first is purged."""
-        if self._purging:
-            return
+        if self._purging or not self._life.disk_is_well:
+            return  # what a bad disk did not move to its place is in no list
         for client in self._life.clients:
             for promise in client.promises:
                 if promise.id and promise.id not in ids:

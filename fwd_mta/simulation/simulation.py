@@ -195,6 +195,7 @@ class Simulation:
         self._lives = 0
         self._doom: Death | None = None
         self._is_bad = 0
+        self._well_since = -DAY
         self._lived = plan
         self._faults_end = max((one.at for one in plan.faults), default=0.0)
 
@@ -470,11 +471,17 @@ class Simulation:
         self.set_schedule(settings)
         self._obey({"verb": "reload"})
 
+    @property
+    def disk_is_well(self) -> bool:
+        """Whether all that a bad disk held up has had the time to be mended."""
+        return not self._is_bad and self.clock.seconds() > self._well_since + 300
+
     def _disk_relents(self) -> None:
         self._is_bad -= 1
         if not self._is_bad:
             self.history.add("fault", "the disk works again")
             self.disk.relent()
+            self._well_since = self.clock.seconds()
 
     def _ask(self, fault: Operator) -> None:
         if fault.verb == "reload":

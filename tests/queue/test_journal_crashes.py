@@ -728,6 +728,40 @@ class JournalTroubleTests(SynchronousTestCase):
             self.assertEqual(len(place), 1)
             self.assertEqual(self.world.entry(one.id), one)
 
+    def test_a_spill_that_cannot_be_moved(self) -> None:
+        """It counts from its commit; its segment stays until it is in its place.
+
+        So it is moved a minute later, or by the next start, and nothing is lost.
+        """
+        for tens, verb in enumerate(("rename", "sync_directory"), 1):
+            for ones, crash in enumerate((None, *Crash)):
+                one = self.spilled(10 * tens + ones, verb)
+                self.assertNotEqual(self.segments(), [], (verb, crash))
+                if crash is not None:
+                    self.world.restart(crash, 0)
+                for _ in range(60):
+                    self.world.clock.advance(5)
+                    self.world.get(self.world.store.claim(self.world.now, 10))
+                places = self.world.places()[one.id]
+                self.assertEqual(len(places), 1, (verb, crash, places))
+                (place,) = places
+                self.assertTrue(place.startswith("queue/deferred/"), (verb, crash))
+                self.assertEqual(self.world.entry(one.id), one)
+                self.assertEqual(self.segments(), [], (verb, crash))
+
+    def spilled(self, number: int, verb: str) -> QueueEntry:
+        """A message to be tried in a day, whose file was not moved durably."""
+        one = self.add(number)
+        self.world.get(self.world.store.claim(self.world.now, 10))
+        (standing,) = one.standings
+        later = replace(standing, next_attempt_at=self.world.now + 86_400)
+        self.disk.refuse(errno.EIO, verb, path="deferred")
+        done = self.world.record(replace(one, standings=(later,)))
+        for _ in range(40):
+            self.world.clock.advance(5)
+        self.disk.relent()
+        return done
+
     def finish(self, number: int) -> QueueEntry:
         """A message delivered at once, with all of it synced."""
         one = self.add(number)

@@ -3,11 +3,13 @@
 A failing seed prints the line to add here; a note says what was mended.
 """
 
+import errno
 from collections.abc import Sequence
 
 from fwd_mta.simulation.plan import (
     DAY,
     HOUR,
+    BadDisk,
     Death,
     Habit,
     Jump,
@@ -40,6 +42,15 @@ KEPT: Sequence[Plan] = (
         ),
         lifetime=2 * DAY,
         warning=0.0,
+    ),
+    # A spill that the disk refused to move lost its mail with the journal's segment.
+    Plan(
+        1092,
+        (Submission(31302.426, 2, (("r393+rate@d1.example.net", "DELAY"),), 0),),
+        (BadDisk(31014.87, errno.EIO, ("rename",), 600.0),),
+        lifetime=2 * DAY,
+        minimal=DAY,
+        maximal=DAY,
     ),
     # A clock set on by days purged what was older by then; retention has to allow it.
     Plan(
