@@ -190,8 +190,10 @@ class Invariants:
     def _is_sound(self, entry: QueueEntry) -> None:
         for words in flaws(entry):
             raise Violated("records are sound", f"{words}: {_told(entry)}")
-        expires = self._schedule().expires_at(entry)
+        expires, now = self._schedule().expires_at(entry), self._life.wall.now()
         for standing in entry.open:
+            if standing.next_attempt_at <= now:
+                continue  # its last try is under way, perhaps of what was just released
             # What waits for doubt's sake is tried ten minutes later, come what may.
             late = standing.next_attempt_at - max(expires, entry.queued_at) - _SLACK
             if late > self._life.lost_time:

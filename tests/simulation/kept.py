@@ -14,12 +14,23 @@ from fwd_mta.simulation.plan import (
     Habit,
     Jump,
     Names,
+    Operator,
     Plan,
     Submission,
 )
 from fwd_mta.world.disk import Crash
 
 KEPT: Sequence[Plan] = (
+    # Released when its lifetime was over: the one try it has may take its time.
+    Plan(
+        1720,
+        (Submission(59.404, 5, (("r859+later@d0.example.net", ""),), 0),),
+        (
+            Habit(234.6, 0, "endless"),
+            Operator(4406.531, "hold", 3),
+            Death(172794.37, 5, Crash.KEPT, 1.0, "sync"),
+        ),
+    ),
     # A host whose power-cut caller never hung up went on with its reply for ever.
     Plan(
         576,
