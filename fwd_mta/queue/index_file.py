@@ -140,8 +140,11 @@ class IndexFile:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._db.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
+        # nobody else has it open; shared memory would be a mapped file, and a mapped
+        # file on a full disk kills the process (SIGBUS)
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL"):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
+        self._db.execute("PRAGMA synchronous = NORMAL").fetchall()
         self._db.execute("PRAGMA secure_delete = ON").fetchall()
         self._db.execute("PRAGMA cache_size = -16384")
         self._db.execute("PRAGMA wal_autocheckpoint = 8000")

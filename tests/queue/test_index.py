@@ -315,6 +315,16 @@ class IndexLifeTests(IndexCase):
         self.get(self.store.stop())
         self.assertEqual(Path(path).stat().st_mode & 0o077, 0)
 
+    def test_nothing_is_mapped(self) -> None:
+        """No file of it is shared memory: on a full disk that kills the server."""
+        path = self.mktemp()
+        self.databases = _At(path)  # type: ignore[assignment]
+        self.restart(clean=False)
+        self.some_of_each()
+        self.clock.pump([0.1] * 20)
+        found = {one.name for one in Path(path).parent.glob(f"{Path(path).name}*")}
+        self.assertEqual(found, {Path(path).name, f"{Path(path).name}-wal"})
+
     def test_a_broken_one_is_done_without(self) -> None:
         """When it fails, mail goes on, lists come from the files, and it is told."""
         self.some_of_each()
