@@ -18,7 +18,8 @@ from fwd_mta.simulation.shrinking import shrink
 from fwd_mta.simulation.simulation import Report, run
 
 _TOLD_EVERY = 100
-_NEW = 1_000_000  # seeds from here on are new ones, by the second
+_NEW = 1_000_000  # seeds from here on are new ones: so many a day, the same all day
+_A_DAY = 10_000
 
 
 def examine(seed: int) -> tuple[int, str]:
@@ -61,12 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first one")
-    parser.add_argument("--new", action="store_true", help="seeds nobody has lived")
+    parser.add_argument("--new", action="store_true", help="those of the day")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(argv)
     clock, failed = SystemClock(), 0
     began = clock.now()
-    first = _NEW + int(began) if options.new else options.first
+    today = _NEW + int(began // 86_400) * _A_DAY
+    first = today if options.new else options.first
     seeds = range(first, first + options.seeds)
     _say(f"seeds {first} to {seeds[-1]}; again: --first {first} --seeds {len(seeds)}")
     for done, (_, words) in enumerate(_examined(seeds, options.jobs), 1):
