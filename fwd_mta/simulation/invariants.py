@@ -152,9 +152,14 @@ class Invariants:
             return  # what a bad disk did not move to its place is in no list
         for client in self._life.clients:
             for promise in client.promises:
-                if promise.id and promise.id not in ids:
+                if promise.id and promise.id not in ids and self._is_young(promise):
                     words = f"{promise.mark}: {promise.id} is gone"
                     raise Violated("nothing is lost", words)
+
+    def _is_young(self, promise: Promise) -> bool:
+        """Whether its record cannot have been purged yet."""
+        age = self._life.clock.seconds() - promise.at + self._life.lost_time
+        return age < self._policy().record - _SLACK
 
     def _is_redacted_in_time(self, entry: QueueEntry) -> None:
         due = next_step(entry, self._policy())
@@ -196,7 +201,8 @@ class Invariants:
                 continue  # its last try is under way, perhaps of what was just released
             # What waits for doubt's sake is tried ten minutes later, come what may.
             late = standing.next_attempt_at - max(expires, entry.queued_at) - _SLACK
-            if late > self._life.lost_time:
+            # What was on hold for longer than that is tried once more (SPEC 3).
+            if late > self._life.lost_time and entry.id not in self._life.touched:
                 raise Violated("due within its lifetime", _told(entry))
 
     def _read_notice(self, entry: QueueEntry) -> None:
@@ -247,6 +253,8 @@ class Invariants:
         if not promise.id:
             return
         entry = entries.get(promise.id)
+        if entry is None and not self._is_young(promise):
+            return
         if entry is None:
             raise Violated("nothing is lost", f"{promise.mark}: {promise.id} is gone")
         has = Counter(str(one.recipient.mailbox) for one in entry.standings)

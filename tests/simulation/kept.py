@@ -63,6 +63,20 @@ KEPT: Sequence[Plan] = (
         minimal=DAY,
         maximal=DAY,
     ),
+    # On hold for longer than its lifetime: due when it is released, for one try.
+    Plan(
+        1720,
+        (Submission(59.404, 5, (("r859+later@d0.example.net", ""),), 0),),
+        (
+            Habit(234.6, 0, "endless"),
+            Operator(4406.531, "hold", 3),
+            Death(172794.37, 5, Crash.KEPT, 1.0, "sync"),
+        ),
+        lifetime=2 * DAY,
+        minimal=DAY,
+        maximal=DAY,
+        warning=0.0,
+    ),
     # A clock set on by days purged what was older by then; retention has to allow it.
     Plan(
         27,
